@@ -1,0 +1,100 @@
+"""Whatever turns prompts into text, behind one small protocol.
+
+An engine takes requests and gives answers, in any order; it never raises for a single request, but says in the answer
+what went wrong. It knows nothing of labels: only the built-in writer looks at a request's ``triplet``.
+"""
+
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from captioner.triplets import Triplet
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a chat."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How an answer is drawn. ``None`` leaves a value to the server."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question.
+
+    Attributes:
+        key: identifies the question: hash over messages, model, sampling and answer schema.
+        messages: what is sent.
+        triplet: what the question is about.
+        count: how many captions are asked for.
+        sampling: how the answer is drawn.
+        answer_schema: JSON Schema that the answer must follow; a server that cannot enforce it is asked in words only.
+    """
+
+    key: str
+    messages: tuple[Message, ...]
+    triplet: Triplet
+    count: int
+    sampling: Sampling = field(default_factory=Sampling)
+    answer_schema: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back for one request.
+
+    Attributes:
+        key: the request's key.
+        text: the raw answer, None when there is none.
+        finish_reason: ``"stop"``, ``"length"``, ``"content_filter"`` … as the server says it.
+        error: what went wrong when there is no text, in one line, without secrets.
+        prompt_tokens, completion_tokens: as the server counts them; 0 when it does not.
+        seconds: wall time of the request, retries included.
+        attempts: how often it was sent.
+        model: the model that answered, as the server names it.
+    """
+
+    key: str
+    text: str | None
+    finish_reason: str | None = None
+    error: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    attempts: int = 1
+    model: str | None = None
+
+
+class Engine(Protocol):
+    """What an engine is: a name, a model, and a way to answer many requests."""
+
+    name: str
+    model: str
+
+    async def check(self) -> None:
+        """Make sure that the engine can be used, before the first request.
+
+        Raises:
+            EngineError: it cannot: unreachable, wrong key, unknown model. Says what to do.
+        """
+
+    def answers(self, requests: Iterable[Request]) -> AsyncIterator[Answer]:
+        """Yield one answer for each request as it comes, in any order; requests are taken as capacity allows.
+
+        Raises:
+            EngineError: no request can succeed any more (the key was revoked, the server is gone for good).
+        """
+
+    async def close(self) -> None:
+        """Give back connections and memory."""
