@@ -459,9 +459,6 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-_KINDS_OF_FILE: dict[str, type[Model]] = {"modalities": Modality, "anatomies": Anatomy}
-
-
 @functools.cache
 def load_library() -> Library:
     """Return the concepts that ship, with those of the user's ``label_schemas/concepts`` on top.
