@@ -472,18 +472,16 @@ def load_library() -> Library:
     for folder in reversed(resources.folders("label_schemas")):
         for path in sorted((folder / "concepts").glob("*.yaml")):
             field = path.stem
-            model: type[Model] = {"modalities": Modality, "anatomies": Anatomy}.get(field, Concept)
             for key, value in (read_yaml(path) or {}).items():
                 try:
-                    item = model.model_validate(value)
+                    if field == "modalities":
+                        modalities[key] = Modality.model_validate(value)
+                    elif field == "anatomies":
+                        anatomies[key] = Anatomy.model_validate(value)
+                    else:
+                        concepts[f"{field}.{key}"] = _qualify(Concept.model_validate(value), field)
                 except ValidationError as e:
                     raise SchemaError(f"{path}: {key}: {explain(e)}") from None
-                if isinstance(item, Modality):
-                    modalities[key] = item
-                elif isinstance(item, Anatomy):
-                    anatomies[key] = item
-                elif isinstance(item, Concept):
-                    concepts[f"{field}.{key}"] = _qualify(item, field)
     return Library(concepts, modalities, anatomies)
 
 
