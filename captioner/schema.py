@@ -56,6 +56,9 @@ class Concept(Model):
     blockers: tuple[Text, ...] = Field(
         default=(), description="wordings that contain one of this concept's but mean something else"
     )
+    denials: tuple[Text, ...] = Field(
+        default=(), description="wordings that deny it without a word of negation ('normal heart size')"
+    )
     signs: tuple[Text, ...] = Field(
         default=(), description="wordings or concept ids that a caption may mention because this concept is present"
     )
@@ -126,6 +129,7 @@ class Attribute(Model):
     """A column that says something of the image beside its labels (view, age, sex)."""
 
     column: Text
+    aliases: tuple[Text, ...] = Field(default=(), description="the column's names in other releases of the table")
     name: Text | None = Field(default=None, description="how a prompt names it; the attribute's own name if left out")
     values: Mapping[Cell, str] = Field(default={}, description="what the column's values mean; others stay as they are")
     details: tuple[Text, ...] = Field(
