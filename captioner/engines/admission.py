@@ -1,0 +1,155 @@
+"""How much is sent at once and how fast: concurrency that follows the server, and limits per minute."""
+
+import asyncio
+import random
+import time
+from collections import deque
+from typing import Literal
+
+Outcome = Literal["done", "busy", "failed"]
+
+_START = 16
+_CUT = 0.5
+_STEP = 0.1
+_SLOWER = 1.5
+_WORTHWHILE = 1.1
+
+
+class Admission:
+    """Slots for requests, as many as the server bears: additive increase, multiplicative decrease.
+
+    The first request goes alone, since it teaches what the server can do; then sixteen slots, doubled as long as that
+    brings throughput, then a tenth more for each round of answers as long as their latency holds; never more than
+    the ceiling, and only when the slots there are were used. A sign of overload (429, 503, a timeout) halves the
+    slots. Overload of requests that were sent before the last cut says nothing new and cuts nothing: one burst, one
+    cut. A ``Retry-After`` stops all sending for that time.
+    """
+
+    def __init__(self, ceiling: int) -> None:
+        self._ceiling = ceiling
+        self._limit = 1.0
+        self._in_flight = 0
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._resume_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._last_cut = 0.0
+        self._doubling = True
+        self._latency = 0.0
+        self._rate = 0.0
+        self._open_window(time.monotonic())
+
+    @property
+    def limit(self) -> int:
+        """How many requests may be at the server now."""
+        return int(self._limit)
+
+    @property
+    def in_flight(self) -> int:
+        """How many are."""
+        return self._in_flight
+
+    async def acquire(self) -> float:
+        """Wait for a slot; return the moment it was given, which :meth:`release` wants back."""
+        if self._waiters or not self._free():
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            self._wake()
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                if waiter.done() and not waiter.cancelled():
+                    self._in_flight -= 1
+                    self._wake()
+                raise
+        else:
+            self._in_flight += 1
+        return time.monotonic()
+
+    def release(self, since: float, outcome: Outcome, retry_after: float | None = None) -> None:
+        """Give a slot back.
+
+        Args:
+            since: what :meth:`acquire` returned.
+            outcome: ``"busy"`` for overload; ``"failed"`` for what says nothing of the server's load.
+            retry_after: seconds for which the server wants to be left alone.
+        """
+        now = time.monotonic()
+        if outcome == "done":
+            self._count(now, now - since)
+        elif outcome == "busy":
+            if retry_after:
+                # Jitter, so that several clients of one server do not come back as one.
+                self._resume_at = max(self._resume_at, now + retry_after * random.uniform(1.0, 1.1))  # noqa: S311
+            if since >= self._last_cut:
+                self._last_cut = now
+                self._limit = max(1.0, self._limit * _CUT)
+                self._doubling = False
+                self._open_window(now)
+        self._in_flight -= 1
+        self._wake()
+
+    def _free(self) -> bool:
+        return self._in_flight < int(self._limit) and time.monotonic() >= self._resume_at
+
+    def _wake(self) -> None:
+        while self._waiters and self._free():
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                self._in_flight += 1
+                waiter.set_result(None)
+        pause = self._resume_at - time.monotonic()
+        if self._waiters and pause > 0 and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(pause, self._resume)
+
+    def _resume(self) -> None:
+        self._timer = None
+        self._wake()
+
+    def _open_window(self, now: float) -> None:
+        self._window_start = now
+        self._window_done = 0
+        self._window_latency = 0.0
+        self._window_full = False
+
+    def _count(self, now: float, latency: float) -> None:
+        self._window_done += 1
+        self._window_latency += latency
+        self._window_full = self._window_full or self._in_flight >= int(self._limit)
+        if self._window_done < int(self._limit):
+            return
+        mean = self._window_latency / self._window_done
+        rate = self._window_done / max(now - self._window_start, 1e-9)
+        if self._window_full:
+            if int(self._limit) == 1 and self._doubling:
+                self._limit = min(self._ceiling, _START)
+            elif self._doubling and rate > _WORTHWHILE * self._rate:
+                self._limit = min(self._ceiling, self._limit * 2)
+            else:
+                self._doubling = False
+                if mean <= _SLOWER * self._latency:
+                    self._limit = min(self._ceiling, self._limit + max(1.0, self._limit * _STEP))
+        self._rate = rate
+        self._latency = mean if not self._latency else 0.8 * self._latency + 0.2 * mean
+        self._open_window(now)
+
+
+class Pace:
+    """A limit per minute, with at most one second's worth at once; ``None`` is no limit."""
+
+    def __init__(self, per_minute: int | None) -> None:
+        self._seconds_each = 60.0 / per_minute if per_minute else 0.0
+        self._next = 0.0
+
+    async def wait(self, amount: float = 1.0) -> None:
+        """Take ``amount`` out of the allowance, when there is enough of it."""
+        if not self._seconds_each:
+            return
+        now = time.monotonic()
+        due = max(self._next, now - 1.0)
+        self._next = due + amount * self._seconds_each
+        if due > now:
+            await asyncio.sleep(due - now)
+
+    def correct(self, amount: float) -> None:
+        """Take ``amount`` more (or, negative, give it back): what was used differed from what was expected."""
+        self._next += amount * self._seconds_each

@@ -1,0 +1,147 @@
+"""What one server can do, found out while asking it and remembered for the rest of the run."""
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from captioner.engines import Request
+from captioner.engines.failures import Failure
+
+Structured = Literal["auto", "json_schema", "json_object", "none"]
+
+_LADDER = ("strict", "json_schema", "json_object", "none")
+_ALLOWED: dict[Structured, tuple[str, ...]] = {
+    "auto": _LADDER,
+    "json_schema": ("strict", "json_schema"),
+    "json_object": ("json_object",),
+    "none": ("none",),
+}
+_STRUCTURE = re.compile(r"response_format|json_schema|json_object|structured|guided|grammar|schema", re.IGNORECASE)
+_REFUSED = re.compile(
+    r"unsupported|not support|unrecogni[sz]ed|unknown|unexpected|extra inputs|extra fields|not permitted|not allowed"
+    r"|not implemented|only the default",
+    re.IGNORECASE,
+)
+_OPTIONAL = ("seed", "top_p", "temperature")
+_LISTENED = 4
+
+_logger = logging.getLogger(__name__)
+
+
+class Capabilities:
+    """How to put a request so that this server takes it.
+
+    Structure is asked for as strictly as the server allows: ``response_format`` json_schema with ``strict``, without,
+    json_object, and in words alone; the last two say in words what the schema demands. Fields that a server refuses
+    (``seed``; ``temperature`` of models that reason) are left out, and ``max_tokens`` becomes
+    ``max_completion_tokens`` where that is wanted.
+
+    Attributes:
+        version: grows with each change; a request that failed under an older version is sent again under the new.
+        notes: each change, in a sentence.
+    """
+
+    def __init__(self, model: str, structured: Structured, extra_body: Mapping[str, Any]) -> None:
+        self._model = model
+        self._extra = dict(extra_body)
+        self._levels = list(_ALLOWED[structured])
+        self._token_field = "max_tokens"  # noqa: S105
+        self._left_out: set[str] = set()
+        self._heard = 0
+        self._not_json = 0
+        self._schema: tuple[dict[str, Any], str] | None = None
+        self.version = 0
+        self.notes: list[str] = []
+
+    @property
+    def structured(self) -> str:
+        """The level in use: strict, json_schema, json_object or none."""
+        return self._levels[0]
+
+    def body(self, request: Request) -> bytes:
+        """Return the JSON body of a chat completion request."""
+        messages = [{"role": m.role, "content": m.content} for m in request.messages]
+        body: dict[str, Any] = {"model": self._model, "messages": messages}
+        sampling, left_out = request.sampling, self._left_out
+        for name in _OPTIONAL:
+            value = getattr(sampling, name)
+            if value is not None and name not in left_out:
+                body[name] = value
+        if sampling.max_tokens is not None and self._token_field not in left_out:
+            body[self._token_field] = sampling.max_tokens
+        if request.answer_schema is not None:
+            self._ask_for_structure(body, request.answer_schema)
+        body.update(self._extra)
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+    def learn(self, failure: Failure, *, structured: bool, times: int) -> bool:
+        """Take a refusal in.
+
+        Args:
+            failure: what the server said.
+            structured: whether the request had an answer schema.
+            times: how often in a row this request failed with a server error; a server that breaks twice on a schema
+                that it has never managed is taken not to manage it, whatever it says.
+
+        Returns:
+            Whether the request should now be put another way.
+        """
+        said, param = failure.message, failure.param or ""
+        if failure.status is None or failure.kind not in {"request", "server"}:
+            return False
+        blames_structure = bool(_STRUCTURE.search(param) if param else _STRUCTURE.search(said))
+        unproven = failure.kind == "server" and times >= 2 and self._heard == 0
+        if structured and self.structured != "none" and (blames_structure or unproven):
+            return self._step_down(said)
+        if failure.kind != "request":
+            return False
+        if self._token_field == "max_tokens" and (  # noqa: S105
+            param == "max_tokens" or ("max_completion_tokens" in said and _REFUSED.search(said))
+        ):
+            self._token_field = "max_completion_tokens"  # noqa: S105
+            return self._changed("the server wants max_completion_tokens instead of max_tokens")
+        if _REFUSED.search(said):
+            for name in (*_OPTIONAL, self._token_field):
+                blamed = param == name if param else re.search(rf"\b{name}\b", said)
+                if blamed and name not in self._left_out and name not in self._extra:
+                    self._left_out.add(name)
+                    return self._changed(f"the server does not take {name}; it is left out")
+        return False
+
+    def listen(self, text: str, version: int) -> None:
+        """Look at an answer to a structured request: is the structure kept, or was the wish ignored in silence?"""
+        if self._heard >= _LISTENED or version != self.version:
+            return
+        self._heard += 1
+        self._not_json += not text.lstrip().startswith(("{", "["))
+        if self._heard == _LISTENED and self._not_json == _LISTENED and self.structured != "none":
+            self._step_down("it is ignored in silence")
+
+    def _step_down(self, why: str) -> bool:
+        if len(self._levels) == 1:
+            return False
+        old = self._levels.pop(0)
+        self._heard = self._not_json = 0
+        return self._changed(f"the server does not give {old} answers ({why}); asked for {self.structured}")
+
+    def _changed(self, note: str) -> bool:
+        self.version += 1
+        self.notes.append(note)
+        _logger.warning("%s: %s", self._model, note)
+        return True
+
+    def _ask_for_structure(self, body: dict[str, Any], schema: dict[str, Any]) -> None:
+        level = self.structured
+        if level in {"strict", "json_schema"}:
+            named = {"name": "answer", "schema": schema, "strict": level == "strict"}
+            body["response_format"] = {"type": "json_schema", "json_schema": named}
+            return
+        if level == "json_object":
+            body["response_format"] = {"type": "json_object"}
+        if self._schema is None or self._schema[0] is not schema:
+            self._schema = schema, json.dumps(schema, ensure_ascii=False)
+        words = f"Answer with one JSON object and nothing else. It must follow this JSON Schema:\n{self._schema[1]}"
+        last = body["messages"][-1]
+        last["content"] = f"{last['content']}\n\n{words}"
