@@ -1,0 +1,229 @@
+"""What a caption may call a finding, a denied finding, an organ and an image: only wordings that say no more than the label."""
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from captioner.schema import Anatomy, Concept, LabelSchema, Library, Modality
+from captioner.writer.grammar import (
+    NounPhrase,
+    Number,
+    guess_number,
+    head,
+    is_initialism,
+    is_nominal,
+    known_number,
+    vocabulary,
+    words,
+)
+
+# A synonym list holds narrower wordings too (a viral pneumonia is a pneumonia). A synonym is used only if each of its
+# words comes from the name (in any form), from the anatomy or from this list, so that it cannot add a cause, a place,
+# a time, a degree or a subtype.
+_NEUTRAL = vocabulary(
+    """
+    a abnormality abnormal alteration an and appearance area bleeding by calculus cancer cancerous change changes
+    collapse collapsed colour color damage defect dilatation dilated dilation disease disorder due enlarged
+    enlargement finding findings fluid for growth heart in increased increase inflammation inflammatory involvement lesion
+    lesions malignancy malignant mass neoplasm neoplastic of opacity opacification pathology pathological pathologic
+    process region related scar scarring sign signs silhouette size stone swelling swollen the thickened thickening tissue
+    to tumor tumors type with
+    """
+)
+# Words that may stand in a view and beside it.
+_FUNCTION = vocabulary("of the a an and in on with to by from")
+_BARE_PATTERNS = (r"\s+of the \{anatomy\}", r"\{anatomy\}\s+", r"\{adjective\}\s+")
+# Modalities that English uses without an article: "seen on MRI", "on ultrasound".
+_ARTICLELESS = re.compile(r"(?:MRI|CT|OCT|PET|ultrasound|radiography|photography|endoscopy|dermoscopy|angiography)")
+_IN = re.compile(r"section|photomicrograph|photograph|image|picture|frame|view|field")
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A way to name the image.
+
+    Attributes:
+        text: without article, such as "CT scan of the abdomen".
+        anatomy: whether the text names the body part (or the modality implies it).
+    """
+
+    text: str
+    anatomy: bool
+
+    @property
+    def preposition(self) -> str:
+        """What stands before it: findings are seen *on* a radiograph, *in* a photomicrograph."""
+        return "in" if _IN.search(self.text.split(" of ")[0]) else "on"
+
+    def article_free(self) -> bool:
+        """Say whether it can stand without an article: "on MRI of the knee"."""
+        return _ARTICLELESS.fullmatch(self.text.split(" of the ")[0].split()[-1]) is not None
+
+
+def views(modality: Modality, anatomy: Anatomy) -> tuple[View, ...]:
+    """Return the ways to name an image of a modality and an anatomy: those that name the anatomy, then those without."""
+    patterns = dict.fromkeys((modality.view, *modality.views))
+    values = {"anatomy": anatomy.name, "adjective": anatomy.adjective or anatomy.name}
+    full: dict[str, None] = {}
+    bare: dict[str, None] = {}
+    for pattern in patterns:
+        text = _fill(pattern, values)
+        full[text] = None
+        stripped = pattern
+        for what in _BARE_PATTERNS:
+            stripped = re.sub(what, "", stripped)
+        if stripped != pattern and "{" not in stripped:
+            bare[stripped] = None
+    return (*(View(t, anatomy=True) for t in full), *(View(t, anatomy=False) for t in bare if t not in full))
+
+
+def _fill(pattern: str, values: dict[str, str]) -> str:
+    return re.sub(r"\{(anatomy|adjective)\}", lambda m: values[m[1]], pattern)
+
+
+class Wordings:
+    """The wordings of one schema's classes in one modality and anatomy.
+
+    Args:
+        schema: for relations to other classes.
+        library: for relations to concepts, and for anatomies.
+        anatomy: id of the body part that the image shows.
+    """
+
+    def __init__(self, schema: LabelSchema, library: Library, anatomy: str) -> None:
+        self._schema = schema
+        self._library = library
+        self._anatomy = library.anatomies[anatomy]
+        near = [a for i, a in library.anatomies.items() if i in self._anatomy.parts or anatomy in a.within]
+        self._places = {
+            t for a in (self._anatomy, *near) for w in (a.name, a.adjective or "", *a.synonyms) for t in _stems(w)
+        }
+        self._anatomy_forms = {" ".join(words(w)) for w in (self._anatomy.name, self._anatomy.adjective or "")} - {""}
+
+    def positive(self, concept: Concept) -> tuple[NounPhrase, ...]:
+        """Return noun phrases that assert a concept, its name first."""
+        if concept.kind == "organ":
+            return tuple(NounPhrase(p.text, p.number, definite=True) for p in self._phrases(concept))
+        phrases = [*self._phrases(concept), *self._of_structure(concept)]
+        return tuple({p.text.casefold(): p for p in reversed(phrases)}.values())[::-1]
+
+    def denied(self, concept: Concept, said: Collection[str] = ()) -> tuple[NounPhrase, ...]:
+        """Return noun phrases for what an absence denies, as they stand after "no"; see :meth:`denial`."""
+        target = concept.denies or ""
+        denied: Concept = self._schema[target] if target in self._schema else self._library.concepts[target]
+        return self.denial(denied, said) or self._phrases(denied)[:1]
+
+    def denial(self, concept: Concept, said: Collection[str] = ()) -> tuple[NounPhrase, ...]:
+        """Return noun phrases with which a concept can be denied.
+
+        To deny a wider wording is to say more ("no retinopathy" for "no diabetic retinopathy"), so none leaves out a
+        word of the name.
+
+        Args:
+            concept: what is not there.
+            said: wordings of what is there; none of them may be denied along with it.
+        """
+        name = _stems(concept.name)
+        return tuple(
+            p
+            for p in self._phrases(concept)
+            if not any(_stems(p.text) <= _stems(s) for s in said)
+            and (is_initialism(p.text) or all(any(n == s or _related(n, s) for s in _stems(p.text)) for n in name))
+        )
+
+    def structures(self, concept: Concept) -> tuple[NounPhrase, ...]:
+        """Return the structures of an "X pathology" class that can be the subject of "is abnormal"."""
+        found = []
+        for text in concept.structure:
+            nominal = not re.search(r"(?:al|ar|ic|ous|ine|ary)$", text) or text.split()[-1] in ("canal", "spine")
+            if nominal and (self._says_no_more(text, concept.name) or self._initials(text, concept)):
+                found.append(NounPhrase(text, _structure_number(text), definite=True))
+        return tuple(found)
+
+    def names_anatomy(self, text: str) -> bool:
+        """Say whether a wording holds the anatomy's own name or adjective."""
+        padded = f" {' '.join(words(text))} "
+        return any(f" {form} " in padded for form in self._anatomy_forms)
+
+    def _of_structure(self, concept: Concept) -> Iterable[NounPhrase]:
+        for x in self.structures(concept):
+            yield NounPhrase(f"pathology of the {x.text}", "mass")
+            yield NounPhrase(f"abnormality of the {x.text}", "count")
+            yield NounPhrase(f"abnormal {x.text}", x.number)
+
+    def _phrases(self, concept: Concept) -> tuple[NounPhrase, ...]:
+        name = concept.name
+        number = concept.number or guess_number(name)
+        found = {name.casefold(): NounPhrase(name, number)}
+        for text in (*concept.synonyms, *concept.abbreviations):
+            if not is_nominal(text):
+                continue
+            if is_initialism(text):
+                if self._initials(text, concept):
+                    found.setdefault(text.casefold(), NounPhrase(text, number))
+            elif self._says_no_more(text, name):
+                found.setdefault(text.casefold(), NounPhrase(text, _number_of(text, number, name)))
+        return tuple(found.values())
+
+    def _says_no_more(self, text: str, name: str) -> bool:
+        given = _stems(name)
+        return all(
+            stem in given or stem in _NEUTRAL or stem in self._places or any(_related(stem, g) for g in given)
+            for stem in _stems(text)
+        )
+
+    @staticmethod
+    def _initials(text: str, concept: Concept) -> bool:
+        """Say whether an abbreviation's letters are first letters of the name's (or a structure's) words, in order."""
+        for wording in (concept.name, *concept.structure, *concept.synonyms):
+            initials = iter("".join(w[0] for w in re.split(r"[\s/-]+", wording.lower()) if w))
+            if len(text) > 1 and all(letter in initials for letter in text.lower()):
+                return True
+        return False
+
+
+def jingles(phrase: str, view: str) -> bool:
+    """Say whether a phrase and a view share a content word ("brain tumor" on "brain MRI")."""
+    said, named = _stems(phrase) - _FUNCTION, _stems(view) - _FUNCTION
+    return any(a == b or _related(a, b) for a in said for b in named)
+
+
+def _number_of(text: str, number: Number, name: str) -> Number:
+    known = known_number(text)
+    if head(text) == head(name) or known is None:
+        return number
+    return known
+
+
+def _structure_number(text: str) -> Number:
+    number = guess_number(text)
+    return "plural" if " and " in text else number
+
+
+def _stems(text: str) -> set[str]:
+    """Return the words of a text in one spelling: British digraphs, plurals and hyphens do not count."""
+    found = set()
+    for token in re.split(r"[\s/-]+", text.lower()):
+        word = (
+            token.strip("().,'")
+            .replace("haem", "hem")
+            .replace("oed", "ed")
+            .replace("aem", "em")
+            .replace("tumour", "tumor")
+        )
+        word = (
+            word.replace("colour", "color")
+            .replace("isation", "ization")
+            .replace("ised", "ized")
+            .replace("aecal", "ecal")
+        )
+        if len(word) > 4 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
+            word = word[:-1]
+        if word:
+            found.add(word)
+    return found
+
+
+def _related(a: str, b: str) -> bool:
+    """Say whether two words are forms of one: five letters in common at the start (atelectasis, atelectatic)."""
+    return len(a) >= 5 and len(b) >= 5 and a[:5] == b[:5]
