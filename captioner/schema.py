@@ -123,6 +123,9 @@ class TableFile(Model):
     folder: Text | None = Field(
         default=None, description="the folder that the images of this file are in; needed where files share image names"
     )
+    labels: Mapping[Cell, Cell] = Field(
+        default={}, description="labels that mean another one in this file: a 'normal' that is only 'no glaucoma'"
+    )
 
 
 class Attribute(Model):
@@ -297,6 +300,14 @@ class LabelSchema(Model):
         for source in (*self.labels.map, *self.labels.drop, *self.labels.uncertain):
             if fold_label(source) in labels:
                 raise ValueError(f"labels: {source!r} is also a class or an alias of one")
+        rules = {fold_label(s) for s in (*self.labels.map, *self.labels.drop, *self.labels.uncertain)}
+        for table in self.tables:
+            for file in table.files:
+                for target in file.labels.values():
+                    if fold_label(target) not in rules and self.find(target) is None:
+                        raise ValueError(
+                            f"file {file.match!r} names label {target!r}, which is no class and in no rule"
+                        )
         for item in self.classes:
             for what in ("modality", "anatomy"):
                 if getattr(item, what) is None and getattr(self, what) is None:
