@@ -1,18 +1,16 @@
 """Label information of images, and the distinct pieces of it: the unit that captions are written for."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
+from captioner.errors import UsageError, did_you_mean
 from captioner.schema import LabelSchema, hash_of
+from captioner.tables import Labels, SampleTable
 
-
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """What a table says of one image, as class codes in the schema's order."""
-
-    positive: tuple[str, ...]
-    negative: tuple[str, ...] = ()
-    uncertain: tuple[str, ...] = ()
+__all__ = ["Labels", "Triplet", "distinct", "make_triplet"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +58,49 @@ def make_triplet(
     modality, anatomy = schema.modality_of(first), schema.anatomy_of(first)
     content = [schema.id, modality, anatomy, sorted(findings), sorted(denied), chosen]
     return Triplet(f"t{hash_of(content)}", modality, anatomy, findings, denied, chosen)
+
+
+def distinct(
+    schema: LabelSchema, samples: SampleTable, *, negatives: bool = False, attributes: Sequence[str] = ()
+) -> tuple[tuple[Triplet, ...], npt.NDArray[np.int64]]:
+    """Return the distinct triplets of samples, and which one each sample has.
+
+    Args:
+        schema: the dataset's schema.
+        samples: its samples; only label information that one of them has becomes a triplet.
+        negatives: tell samples apart by what the table denies, too.
+        attributes: ids of attributes to tell samples apart by, too.
+
+    Returns:
+        The triplets, sorted by their findings in the schema's order (then modality, anatomy, negatives, attributes), so
+        that the order does not depend on that of the rows; and for each row of ``samples.frame`` the position of its
+        triplet.
+
+    Raises:
+        UsageError: the schema has no attribute of a name that is asked for.
+    """
+    for name in attributes:
+        if name not in schema.attributes:
+            known = ", ".join(schema.attributes) or "none"
+            raise UsageError(
+                f"schema {schema.id!r} has no attribute {name!r}; it has: {known}.{did_you_mean(name, schema.attributes)}"
+            )
+    columns = ["labels", *attributes]
+    pieces = samples.frame[columns].drop_duplicates()
+    order = {code: i for i, code in enumerate(schema.codes)}
+    triplet_of: dict[tuple[object, ...], Triplet] = {}
+    for piece in pieces.itertuples(index=False, name=None):
+        labels = samples.combinations[piece[0]]
+        chosen = {name: str(value) for name, value in zip(attributes, piece[1:], strict=True)}
+        triplet_of[piece] = make_triplet(schema, labels, negatives=negatives, attributes=chosen)
+
+    def rank(t: Triplet) -> tuple[object, ...]:
+        codes = ([order[c] for c in group] for group in (t.findings, t.negatives))
+        findings, denied = codes
+        return findings, t.modality, t.anatomy, denied, t.attributes
+
+    triplets = sorted(set(triplet_of.values()), key=rank)
+    position = {t: i for i, t in enumerate(triplets)}
+    lookup = pieces.assign(triplet=[position[t] for t in triplet_of.values()])
+    index = samples.frame[columns].merge(lookup, on=columns, how="left")["triplet"]
+    return tuple(triplets), index.to_numpy(dtype=np.int64)
