@@ -8,7 +8,8 @@
     │   ├── TableError            a label table
     │   ├── PromptError           a prompt template
     │   ├── PipelineError         a pipeline file or a --set
-    │   └── OutputError           an output folder of something else, or one in use
+    │   ├── OutputError           an output folder of something else, or one in use
+    │   └── ShardError            a shard or manifest that is damaged, missing or of another image set
     ├── EngineError               an endpoint that cannot be used: unreachable, wrong key, unknown model
     └── StorageError              a disk that is full or cannot be written
 """
@@ -47,6 +48,10 @@ class PipelineError(UsageError):
 
 class OutputError(UsageError):
     """The output folder belongs to something else, or is in use."""
+
+
+class ShardError(UsageError):
+    """A shard or a manifest is damaged, missing, or does not belong to the others."""
 
 
 class EngineError(CaptionerError):

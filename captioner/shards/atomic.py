@@ -1,0 +1,93 @@
+"""Files that are whole or not there: a temporary name, fsync, rename, fsync of the folder."""
+
+import errno
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from captioner.errors import StorageError
+
+TEMPORARY = ".tmp"
+"""What the name of an unfinished file ends in; no reader takes such a file for a shard."""
+
+_BUFFER = 1 << 16
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full. Free some space and start again: what is finished is kept",
+    errno.EDQUOT: "your quota is used up. Free some space and start again: what is finished is kept",
+    errno.EFBIG: "the file grows beyond what is allowed. Ask for fewer images a shard, or lift the limit (ulimit -f)",
+    errno.EROFS: "the file system is read-only. Choose another folder",
+    errno.EACCES: "permission denied. Choose a folder that you may write to",
+    errno.EPERM: "permission denied. Choose a folder that you may write to",
+    errno.EIO: "the disk reports an error. Check it before you start again",
+}
+
+
+@contextmanager
+def storage(path: Path) -> Iterator[None]:
+    """Turn operating system errors of writing ``path`` into a StorageError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+        raise StorageError(f"cannot write {path}: {reason}.") from error
+
+
+class _Target(io.FileIO):
+    """A file whose failing writes say what to do."""
+
+    def __init__(self, path: Path, final: Path) -> None:
+        super().__init__(path, "wb")
+        self._final = final
+
+    def write(self, data: Any, /) -> int:
+        with storage(self._final):
+            return super().write(data) or 0
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that appears under its name, whole and on disk, when the block ends; on an error it never does.
+
+    Raises:
+        StorageError: the disk is full or cannot be written.
+    """
+    temporary = path.with_name(path.name + TEMPORARY)
+    with storage(path):
+        target = _Target(temporary, path)
+    file = io.BufferedWriter(target, _BUFFER)
+    try:
+        yield file
+        file.flush()
+        with storage(path):
+            os.fsync(target.fileno())
+            target.close()
+            temporary.replace(path)
+            sync_folder(path.parent)
+    except BaseException:
+        target.close()  # not the buffer: what it still holds is given up, not written
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a small file atomically.
+
+    Raises:
+        StorageError: the disk is full or cannot be written.
+    """
+    with replacing(path) as file:
+        file.write(content)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's entries to disk, so that a renamed file keeps its name through a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,289 @@
+"""Image shards: written once, appended to when images are added, never rewritten."""
+
+import functools
+import os
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import TypeVar
+
+from captioner.errors import OutputError
+from captioner.shards import atomic, journal, manifest, tar
+from captioner.shards.index import KeyIndex
+from captioner.shards.items import ImageItem, ImageProblem, Loaded, load
+from captioner.shards.journal import Journal
+from captioner.shards.manifest import Image, Manifest, Shard
+
+_KEY = re.compile(r"(?!__)[A-Za-z0-9_-]{1,80}", re.ASCII)
+_DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
+_PROGRESS = 64
+
+Thing = TypeVar("Thing")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageReport:
+    """What the image shards hold after a build.
+
+    Attributes:
+        images: in the shards.
+        shards: their number.
+        written: shards that this call wrote.
+        problems: items that are not in the shards, in the items' order.
+        bytes: of all shards.
+        unlisted: images that the shards hold from earlier builds and that were not among the items.
+    """
+
+    images: int
+    shards: int
+    written: int
+    problems: tuple[ImageProblem, ...]
+    bytes: int
+    unlisted: int = 0
+
+
+def build_images(
+    items: Iterable[ImageItem],
+    folder: Path,
+    *,
+    dataset: str,
+    per_shard: int = 1000,
+    decode_check: bool = True,
+    progress: Callable[[int], None] | None = None,
+) -> ImageReport:
+    """Write images into shards ``DATASET-000000.tar`` …, their bytes unchanged.
+
+    Items that the folder has already (the same key from the same source) are passed over without being opened; others
+    go into new shards behind the old ones, which are never touched. If nothing is new, nothing in the folder is touched.
+    An interrupted build goes on where it stopped and ends with the same bytes. Memory does not grow with the number of
+    images but for 24 to 64 bytes each to recognise keys.
+
+    Args:
+        items: the images, in the order in which they shall be stored.
+        folder: where the shards go; made if it does not exist.
+        dataset: the id that shard names begin with.
+        per_shard: images a shard.
+        decode_check: decode each image fully, in as many threads as there are processors. Without, only headers are
+            looked at, and half a JPEG passes.
+        progress: called now and then with the number of items handled so far.
+
+    Raises:
+        OutputError: the folder holds other shards or is in use, or a key stands for another source than before.
+        StorageError: the disk is full or cannot be written. What is finished is kept; call again to go on.
+    """
+    if not _DATASET.fullmatch(dataset) or per_shard < 1:
+        raise ValueError(f"not a dataset id, or no images a shard: {dataset!r}, {per_shard}")
+    build = _Build(folder, dataset, per_shard)
+    with ExitStack() as stack:
+        if (folder / journal.NAME).exists():
+            build.begin(stack)
+        build.take_stock()
+        problems: list[ImageProblem] = []
+        loaded = _counted(_loaded(build.sift(items), decode=decode_check), progress)
+        good = _without(problems, loaded)
+        while (first := next(good, None)) is not None:
+            build.begin(stack)
+            build.write_shard(chain([first], islice(good, per_shard - 1)))
+        if build.journal is None and build.manifest is None:
+            build.begin(stack)  # no image at all is an image set too
+        return build.finish(problems)
+
+
+class _Build:
+    """One call of build_images."""
+
+    def __init__(self, folder: Path, dataset: str, per_shard: int) -> None:
+        self.folder, self.dataset, self.per_shard = folder, dataset, per_shard
+        self.manifest: Manifest | None = None
+        self.journal: Journal | None = None
+        self.shards: list[Shard] = []
+        self.written = 0
+        self.added = 0
+        self.held = 0
+        self._index = KeyIndex()
+        self._stamp = self._manifest_stamp()
+
+    def _manifest_stamp(self) -> tuple[int, int] | None:
+        try:
+            found = (self.folder / manifest.NAME).stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns
+
+    def begin(self, stack: ExitStack) -> None:
+        """Open the journal, unless it is open: from here on the folder changes."""
+        if self.journal is not None:
+            return
+        with atomic.storage(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        settings = {"version": manifest.VERSION, "dataset": self.dataset, "per_shard": self.per_shard}
+        self.journal = stack.enter_context(Journal(self.folder, settings))
+        if self._manifest_stamp() != self._stamp:
+            raise OutputError(f"{self.folder} was changed by another build at this moment. Start again.")
+
+    def take_stock(self) -> None:
+        """Find out what the folder holds, and refuse what is not ours."""
+        if self._stamp:
+            self.manifest = manifest.read_manifest(self.folder)
+            if self.manifest.dataset != self.dataset:
+                raise OutputError(
+                    f"{self.folder} holds the images of {self.manifest.dataset}, not of {self.dataset}. "
+                    "Choose another folder."
+                )
+            self.shards += self.manifest.shards
+            for key, source in self.manifest.rows("key", "source"):
+                self._index.add(key, source)
+        if self.journal is not None:
+            finished = {shard.name for shard in self.shards}
+            for entry in self.journal.entries():
+                if entry.shard.name in finished:  # killed between writing the manifest and removing the journal
+                    continue
+                self.shards.append(entry.shard)
+                for image in entry.images:
+                    self._index.add(image.key, image.source)
+        self._check_files()
+
+    def _check_files(self) -> None:
+        known = {shard.name: shard.bytes for shard in self.shards}
+        if self.journal is not None:
+            known.setdefault(self._next_name(), -1)  # killed between its renaming and its line in the journal
+        found = {path.name: path.stat().st_size for path in self.folder.glob("*.tar")}
+        for name, size in found.items():
+            if name not in known:
+                raise OutputError(
+                    f"{self.folder} holds {name}, which is not part of its image set. "
+                    "Move it away, or choose another folder."
+                )
+            if known[name] not in (size, -1):
+                raise OutputError(
+                    f"{self.folder / name} has {size} bytes, its manifest says {known[name]}. "
+                    "Restore it, or build in another folder."
+                )
+        for shard in self.shards:
+            if shard.name not in found:
+                raise OutputError(f"{self.folder / shard.name} is missing. Restore it, or build in another folder.")
+
+    def _next_name(self) -> str:
+        return f"{self.dataset}-{len(self.shards):06d}.tar"
+
+    def sift(self, items: Iterable[ImageItem]) -> Iterator[ImageItem | ImageProblem | None]:
+        """Yield what has to be read, problems with keys, and None for each image that the folder has already."""
+        for item in items:
+            if not _KEY.fullmatch(item.key):
+                yield ImageProblem(
+                    item.key,
+                    item.source,
+                    "invalid_key",
+                    "a key has 1 to 80 of A-Z a-z 0-9 _ - and does not begin with two underscores",
+                )
+                continue
+            match self._index.see(item.key, item.source):
+                case "held":
+                    self.held += 1
+                    yield None
+                case "new":
+                    yield item
+                case "duplicate":
+                    yield ImageProblem(
+                        item.key, item.source, "duplicate_key", "another image before it has the same key"
+                    )
+                case "moved":
+                    raise OutputError(
+                        f"{self.folder} has the key {item.key} from another file than {item.source}. Keys of a "
+                        "dataset must stay with their images: choose another folder for the changed table."
+                    )
+
+    def write_shard(self, images: Iterable[Loaded]) -> None:
+        """Write the next shard and record it."""
+        assert self.journal is not None
+        name = self._next_name()
+        rows = []
+        with atomic.replacing(self.folder / name) as file:
+            writer = tar.Writer(file)
+            for image in images:
+                row = Image(
+                    image.item.key,
+                    image.item.source,
+                    image.sha256,
+                    len(image.payload),
+                    image.width,
+                    image.height,
+                    image.mode,
+                    image.type,
+                    name,
+                )
+                writer.add(row.member, image.payload)
+                rows.append(row)
+            writer.finish()
+        shard = Shard(name, len(rows), writer.size, writer.sha256)
+        self.journal.add(shard, rows)
+        self.shards.append(shard)
+        self.written += 1
+        self.added += shard.samples
+
+    def finish(self, problems: list[ImageProblem]) -> ImageReport:
+        """Make the manifest say what the shards hold, if anything has changed."""
+        total = Manifest(self.folder, self.dataset, self.per_shard, tuple(self.shards))
+        if self.journal is not None:
+            for path in self.folder.glob(f"{self.dataset}-*.tar{atomic.TEMPORARY}"):
+                path.unlink()
+            old = () if self.manifest is None else self.manifest.images()
+            before = 0 if self.manifest is None else len(self.manifest.shards)
+            added = {shard.name for shard in self.shards[before:]}
+            new = (image for entry in self.journal.entries() if entry.shard.name in added for image in entry.images)
+            manifest.write_manifest(total, chain(old, new))
+            self.journal.remove()
+        return ImageReport(
+            images=total.samples,
+            shards=len(total.shards),
+            written=self.written,
+            problems=tuple(problems),
+            bytes=sum(shard.bytes for shard in total.shards),
+            unlisted=total.samples - self.added - self.held,
+        )
+
+
+def _loaded(
+    items: Iterable[ImageItem | ImageProblem | None], *, decode: bool
+) -> Iterator[Loaded | ImageProblem | None]:
+    """Load items in their order; those to be decoded in threads, a few ahead of the writer (decoding frees the GIL)."""
+    work = functools.partial(_load_new, decode=decode)
+    workers = os.process_cpu_count() if hasattr(os, "process_cpu_count") else len(os.sched_getaffinity(0))
+    if not decode or workers == 1:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(workers, "decode") as pool:
+        ahead: deque[Future[Loaded | ImageProblem | None]] = deque()
+        for item in items:
+            ahead.append(pool.submit(work, item))
+            if len(ahead) > 2 * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _load_new(item: ImageItem | ImageProblem | None, *, decode: bool) -> Loaded | ImageProblem | None:
+    return None if item is None else load(item, decode=decode)
+
+
+def _counted(things: Iterable[Thing], progress: Callable[[int], None] | None) -> Iterator[Thing]:
+    done = 0
+    for done, thing in enumerate(things, 1):
+        yield thing
+        if progress is not None and not done % _PROGRESS:
+            progress(done)
+    if progress is not None:
+        progress(done)
+
+
+def _without(problems: list[ImageProblem], things: Iterable[Loaded | ImageProblem | None]) -> Iterator[Loaded]:
+    for thing in things:
+        if isinstance(thing, ImageProblem):
+            problems.append(thing)
+        elif thing is not None:
+            yield thing

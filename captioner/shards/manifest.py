@@ -1,0 +1,227 @@
+"""What a folder of image shards holds: ``manifest.parquet``, and the files derived from it.
+
+The manifest is the one truth. Its rows are the images in shard order; its metadata has the dataset and, for each shard,
+the number of images, the bytes and the SHA-256 of the file. ``sizes.json`` (images a shard, which some loaders want)
+and ``SHA256SUMS`` (for ``sha256sum --check``, and to notice damage to the manifest itself) follow from it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from captioner.errors import ShardError
+from captioner.shards import atomic
+
+NAME = "manifest.parquet"
+SIZES = "sizes.json"
+SUMS = "SHA256SUMS"
+VERSION = 1
+
+_METADATA = b"captioner"
+_ROW_GROUP = 16_384
+_COLUMNS = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("mode", pa.string(), nullable=False),
+        pa.field("type", pa.string(), nullable=False),
+        pa.field("shard", pa.string(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image of a shard.
+
+    Attributes:
+        key: the sample's key.
+        source: where it came from, relative to the data root.
+        sha256: of its bytes, in hex.
+        bytes: its size.
+        width, height: in pixels, as stored.
+        mode: Pillow's name of its pixel format (``L``, ``RGB``, ``I;16`` …).
+        type: ``jpg`` or ``png``: what its bytes are, and the extension of its member.
+        shard: the file name of its shard.
+    """
+
+    key: str
+    source: str
+    sha256: str
+    bytes: int
+    width: int
+    height: int
+    mode: str
+    type: str
+    shard: str
+
+    @property
+    def member(self) -> str:
+        """The name of the image inside its shard."""
+        return f"{self.key}.{self.type}"
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One shard file: its name, the number of its samples, its bytes and their SHA-256."""
+
+    name: str
+    samples: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """An image set. Rows stay on disk and are read in pieces: a manifest takes little memory whatever its size.
+
+    Attributes:
+        folder: where the shards are.
+        dataset: the id that shard names begin with.
+        per_shard: the number of images that a full shard has.
+        shards: in order.
+    """
+
+    folder: Path
+    dataset: str
+    per_shard: int
+    shards: tuple[Shard, ...]
+
+    @property
+    def hash(self) -> str:
+        """Identifies the image set: SHA-256 over the dataset and the shards' names and hashes, sixteen hex digits."""
+        content = [self.dataset, *([shard.name, shard.sha256] for shard in self.shards)]
+        return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()[:16]
+
+    @property
+    def samples(self) -> int:
+        """The number of images."""
+        return sum(shard.samples for shard in self.shards)
+
+    def images(self) -> Iterator[Image]:
+        """Yield every row, in shard order."""
+        return (Image(*row) for row in self.rows(*_COLUMNS.names))
+
+    def rows(self, *columns: str) -> Iterator[tuple[Any, ...]]:
+        """Yield the named columns of every row, in shard order.
+
+        Raises:
+            ShardError: the manifest is damaged.
+        """
+        try:
+            with pq.ParquetFile(self.folder / NAME, page_checksum_verification=True) as file:
+                for batch in file.iter_batches(_ROW_GROUP, columns=list(columns)):
+                    yield from zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
+        except (OSError, pa.ArrowException) as error:
+            raise _unreadable(self.folder, error) from error
+
+    def keys_by_shard(self) -> Iterator[tuple[Shard, list[str]]]:
+        """Yield every shard with the keys of its samples, in order."""
+        rows = self.rows("key")
+        for shard in self.shards:
+            yield shard, [key for (key,) in islice(rows, shard.samples)]
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of a folder of image shards. Reads the shard list only, however many images there are.
+
+    Raises:
+        ShardError: there is none, or it is damaged.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        raise ShardError(f"{folder} holds no finished image shards: there is no {NAME}. Build the image shards first.")
+    try:
+        metadata = pq.read_metadata(path)
+        content = json.loads((metadata.metadata or {}).get(_METADATA, b"null"))
+        if content["version"] != VERSION:
+            raise ShardError(f"{path} has format {content['version']}, this captioner reads format {VERSION}.")
+        shards = tuple(Shard(**shard) for shard in content["shards"])
+        manifest = Manifest(folder, content["dataset"], content["per_shard"], shards)
+        rows = metadata.num_rows
+    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as error:
+        raise _unreadable(folder, error) from error
+    if manifest.samples != rows:
+        raise ShardError(f"{path} is damaged: {rows} rows, but its shards have {manifest.samples} images.")
+    return manifest
+
+
+def write_manifest(manifest: Manifest, images: Iterable[Image]) -> None:
+    """Write the manifest and what follows from it. The same image set gives the same bytes.
+
+    Raises:
+        StorageError: the disk is full or cannot be written.
+    """
+    content = {
+        "version": VERSION,
+        "dataset": manifest.dataset,
+        "per_shard": manifest.per_shard,
+        "shards": [asdict(shard) for shard in manifest.shards],
+    }
+    sizes = json.dumps({shard.name: shard.samples for shard in manifest.shards}, indent=0).encode() + b"\n"
+    atomic.write(manifest.folder / SIZES, sizes)
+    schema = _COLUMNS.with_metadata({_METADATA: json.dumps(content, separators=(",", ":")).encode()})
+    with (
+        atomic.replacing(manifest.folder / NAME) as file,
+        pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        for rows in _grouped(images, _ROW_GROUP):
+            columns = [pa.array([getattr(row, field.name) for row in rows], field.type) for field in schema]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=_ROW_GROUP)
+    write_sums(manifest.folder, manifest.shards, (NAME, SIZES))
+
+
+def write_sums(folder: Path, shards: Iterable[Shard], others: Sequence[str]) -> None:
+    """Write ``SHA256SUMS`` over the shards, whose hashes are known, and over small files, which are read."""
+    known = {shard.name: shard.sha256 for shard in shards}
+    for name in others:
+        known[name] = file_hash(folder / name)
+    atomic.write(folder / SUMS, "".join(f"{known[name]}  {name}\n" for name in sorted(known)).encode())
+
+
+def read_sums(folder: Path) -> dict[str, str]:
+    """Return what ``SHA256SUMS`` says: file name to hash.
+
+    Raises:
+        ShardError: it is missing or damaged.
+    """
+    try:
+        lines = (folder / SUMS).read_text("ascii").removesuffix("\n").split("\n")
+        listed = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+    except (OSError, ValueError) as error:
+        raise ShardError(f"{folder / SUMS} cannot be read: {error}.") from error
+    return listed
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _grouped(images: Iterable[Image], size: int) -> Iterator[list[Image]]:
+    group: list[Image] = []
+    for image in images:
+        group.append(image)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _unreadable(folder: Path, error: Exception) -> ShardError:
+    return ShardError(
+        f"{folder / NAME} cannot be read: {error}. It is damaged; restore it, or build in another folder."
+    )

@@ -1,0 +1,30 @@
+"""Small image sets, and what a folder holds."""
+
+from pathlib import Path
+
+from PIL import Image
+
+from captioner.shards import ImageItem
+
+
+def items_in(root: Path, count: int, *, start: int = 0) -> list[ImageItem]:
+    """Make ``count`` small images, JPEG and PNG in turn, and the items that name them."""
+    root.mkdir(exist_ok=True)
+    items = []
+    for i in range(start, start + count):
+        source = f"image {i}.{'png' if i % 2 else 'jpeg'}"
+        image = Image.new("RGB" if i % 3 else "L", (8 + i % 5, 6), i % 256)
+        image.save(root / source)
+        items.append(ImageItem(f"set-{i:06d}", root / source, source))
+    return items
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The bytes of every file in a folder."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    """Inode and modification time of a folder and every file in it."""
+    found = {path.name: path.stat() for path in [folder, *folder.iterdir()]}
+    return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in found.items()}

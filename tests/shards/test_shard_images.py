@@ -1,0 +1,432 @@
+"""Image shards are written once, whole, and never again."""
+
+import errno
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import threading
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from shard_helpers import contents, items_in, stamps
+
+from captioner.errors import OutputError, ShardError, StorageError
+from captioner.shards import ImageItem, atomic, build_images, read_manifest, verify
+from captioner.shards.index import KeyIndex
+
+
+def build(items, folder, **changes):
+    return build_images(items, folder, **{"dataset": "set", "per_shard": 4, **changes})
+
+
+def test_shards_hold_every_image_unchanged_in_order_under_its_key(tmp_path, make_items):
+    items = make_items(10)
+    report = build(items, tmp_path / "images")
+    assert (report.images, report.shards, report.written, report.problems) == (10, 3, 3, ())
+    found = []
+    for name in ("set-000000.tar", "set-000001.tar", "set-000002.tar"):
+        with tarfile.open(tmp_path / "images" / name) as archive:
+            found += [(m.name, archive.extractfile(m).read()) for m in archive]
+    assert found == [
+        (f"{item.key}.{'png' if item.source.endswith('png') else 'jpg'}", item.path.read_bytes()) for item in items
+    ]
+    assert verify(tmp_path / "images") == []
+
+
+def test_the_manifest_says_what_is_where(tmp_path, make_items):
+    items = make_items(6)
+    build(items, tmp_path / "images")
+    manifest = read_manifest(tmp_path / "images")
+    assert [(s.name, s.samples) for s in manifest.shards] == [("set-000000.tar", 4), ("set-000001.tar", 2)]
+    for shard in manifest.shards:
+        content = (tmp_path / "images" / shard.name).read_bytes()
+        assert (shard.bytes, shard.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    assert [(s.name, keys) for s, keys in manifest.keys_by_shard()] == [
+        ("set-000000.tar", [i.key for i in items[:4]]),
+        ("set-000001.tar", [i.key for i in items[4:]]),
+    ]
+    rows = pq.read_table(tmp_path / "images" / "manifest.parquet").to_pylist()
+    for row, item in zip(rows, items, strict=True):
+        with Image.open(item.path) as image:
+            assert (row["width"], row["height"], row["mode"]) == (*image.size, image.mode)
+        content = item.path.read_bytes()
+        assert (row["key"], row["source"]) == (item.key, item.source)
+        assert (row["bytes"], row["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+    assert [row["shard"] for row in rows] == ["set-000000.tar"] * 4 + ["set-000001.tar"] * 2
+    assert json.loads((tmp_path / "images" / "sizes.json").read_text()) == {"set-000000.tar": 4, "set-000001.tar": 2}
+
+
+def test_sha256sum_accepts_the_folder(tmp_path, make_items):
+    build(make_items(5), tmp_path / "images")
+    subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=tmp_path / "images", check=True)
+
+
+def test_the_extension_follows_the_bytes_not_the_name(tmp_path):
+    Image.new("L", (4, 4)).save(tmp_path / "a.jpg", "PNG")
+    build([ImageItem("k-1", tmp_path / "a.jpg", "a.jpg")], tmp_path / "images")
+    with tarfile.open(tmp_path / "images" / "set-000000.tar") as archive:
+        assert archive.getnames() == ["k-1.png"]
+
+
+@pytest.mark.parametrize("decode_check", [True, False])
+def test_the_same_images_give_the_same_bytes(tmp_path, make_items, decode_check):
+    items = make_items(9)
+    build(items, tmp_path / "one")
+    build(iter(items), tmp_path / "two", decode_check=decode_check)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_a_second_run_touches_nothing_and_opens_no_image(tmp_path, make_items):
+    items = make_items(9)
+    build(items, tmp_path / "images")
+    before = stamps(tmp_path / "images")
+    for item in items:
+        item.path.unlink()
+    report = build(items, tmp_path / "images")
+    assert (report.images, report.written, report.problems) == (9, 0, ())
+    assert stamps(tmp_path / "images") == before
+
+
+def test_a_second_run_that_finds_the_same_problems_touches_nothing(tmp_path, make_items):
+    items = make_items(5)
+    items[2].path.write_bytes(b"\xff\xd8\xff broken")
+    first = build(items, tmp_path / "images")
+    before = stamps(tmp_path / "images")
+    second = build(items, tmp_path / "images")
+    assert second.problems == first.problems != ()
+    assert stamps(tmp_path / "images") == before
+
+
+def test_images_that_are_added_later_go_into_new_shards(tmp_path, make_items):
+    items = make_items(6)
+    build(items, tmp_path / "images")
+    before = stamps(tmp_path / "images")
+    report = build(items + make_items(3, start=6), tmp_path / "images")
+    assert (report.images, report.shards, report.written) == (9, 3, 1)
+    after = stamps(tmp_path / "images")
+    assert all(after[name] == before[name] for name in ("set-000000.tar", "set-000001.tar"))
+    manifest = read_manifest(tmp_path / "images")
+    assert [len(keys) for _, keys in manifest.keys_by_shard()] == [4, 2, 3]
+    assert verify(tmp_path / "images") == []
+
+
+def test_a_problem_that_was_put_right_is_added_later(tmp_path, make_items):
+    items = make_items(5)
+    good = items[1].path.read_bytes()
+    items[1].path.write_bytes(b"")
+    assert build(items, tmp_path / "images").images == 4
+    items[1].path.write_bytes(good)
+    report = build(items, tmp_path / "images")
+    assert (report.images, report.written, report.problems) == (5, 1, ())
+
+
+def test_images_that_are_not_asked_for_any_more_stay_and_are_counted(tmp_path, make_items):
+    items = make_items(6)
+    build(items, tmp_path / "images")
+    report = build(items[:4], tmp_path / "images")
+    assert (report.images, report.unlisted, report.written) == (6, 2, 0)
+
+
+def test_no_image_at_all_makes_an_empty_image_set(tmp_path):
+    report = build([], tmp_path / "images")
+    assert (report.images, report.shards) == (0, 0)
+    assert read_manifest(tmp_path / "images").samples == 0
+    assert verify(tmp_path / "images") == []
+
+
+def test_progress_ends_at_the_number_of_items(tmp_path, make_items):
+    calls = []
+    build(make_items(5), tmp_path / "images", progress=calls.append)
+    assert calls[-1] == 5
+
+
+HALF_A_JPEG, HTML, WEBP = "half.jpg", "page.jpg", "true.webp"
+
+
+@pytest.fixture
+def bad(tmp_path):
+    """One file of each kind that cannot go into a shard."""
+    root = tmp_path / "bad"
+    root.mkdir()
+    Image.effect_noise((64, 64), 50).save(root / "whole.jpg")
+    content = (root / "whole.jpg").read_bytes()
+    (root / HALF_A_JPEG).write_bytes(content[: len(content) // 2])
+    (root / HTML).write_bytes(b"<!DOCTYPE html><html>not found</html>")
+    (root / "empty.png").write_bytes(b"")
+    Image.new("RGB", (4, 4)).save(root / WEBP)
+    Image.new("I;16", (4, 4)).save(root / "deep.png")
+    (root / "folder.jpg").mkdir()
+    os.mkfifo(root / "pipe.jpg")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "reason"),
+    [
+        (HALF_A_JPEG, "corrupt_image", "cannot be decoded"),
+        (HTML, "unsupported_type", "neither JPEG nor PNG"),
+        ("empty.png", "corrupt_image", "empty"),
+        (WEBP, "unsupported_type", "convert it to PNG"),
+        ("deep.png", "unsupported_type", "more than 8 bits"),
+        ("folder.jpg", "unreadable", "not a regular file"),
+        ("pipe.jpg", "unreadable", "not a regular file"),
+        ("gone.jpg", "missing_image", "does not exist"),
+    ],
+)
+def test_a_bad_file_is_reported_with_its_reason_and_the_others_are_written(tmp_path, bad, name, code, reason):
+    items = [
+        ImageItem("k-0", bad / "whole.jpg", "whole.jpg"),
+        ImageItem("k-1", bad / name, name),
+        ImageItem("k-2", bad / "whole.jpg", "again.jpg"),
+    ]
+    report = build(items, tmp_path / "images")
+    assert report.images == 2
+    (problem,) = report.problems
+    assert (problem.key, problem.source, problem.code) == ("k-1", name, code)
+    assert reason in problem.reason
+
+
+@pytest.mark.parametrize("key", ["", "a.b", "a b", "__a__", "a/b", "../a", "é", "a" * 81, "a\n"])
+def test_a_key_that_readers_would_misread_is_reported(tmp_path, make_items, key):
+    (item,) = make_items(1)
+    report = build([ImageItem(key, item.path, item.source)], tmp_path / "images")
+    assert [problem.code for problem in report.problems] == ["invalid_key"]
+
+
+def test_the_second_of_two_images_with_one_key_is_reported(tmp_path, make_items):
+    a, b = make_items(2)
+    report = build([a, ImageItem(a.key, b.path, b.source)], tmp_path / "images")
+    assert report.images == 1
+    assert [(p.source, p.code) for p in report.problems] == [(b.source, "duplicate_key")]
+    again = build([a, ImageItem(a.key, b.path, b.source)], tmp_path / "images")
+    assert again.problems == report.problems
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_reported(tmp_path, make_items, monkeypatch):
+    (item,) = make_items(1)
+    read = os.read
+
+    def read_and_grow(descriptor, size):
+        part = read(descriptor, size)
+        if part:
+            with item.path.open("ab") as file:
+                file.write(b"more")
+        return part
+
+    monkeypatch.setattr(os, "read", read_and_grow)
+    report = build([item], tmp_path / "images")
+    assert [problem.code for problem in report.problems] == ["changed_while_read"]
+
+
+def test_a_key_that_stands_for_another_file_than_before_is_refused(tmp_path, make_items):
+    items = make_items(4)
+    build(items, tmp_path / "images")
+    moved = [ImageItem(items[0].key, items[1].path, items[1].source)]
+    with pytest.raises(OutputError, match="set-000000 from another file"):
+        build(moved, tmp_path / "images")
+
+
+def test_a_folder_of_another_dataset_is_refused(tmp_path, make_items):
+    build(make_items(4), tmp_path / "images")
+    with pytest.raises(OutputError, match="the images of set, not of other"):
+        build(make_items(4), tmp_path / "images", dataset="other")
+
+
+def test_foreign_shards_are_refused(tmp_path, make_items):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "set-000000.tar").write_bytes(b"from another tool")
+    with pytest.raises(OutputError, match=r"set-000000\.tar, which is not part"):
+        build(make_items(4), tmp_path / "images")
+    assert contents(tmp_path / "images") == {"set-000000.tar": b"from another tool"}
+
+
+def test_a_shard_that_went_missing_or_changed_its_size_is_refused(tmp_path, make_items):
+    items = make_items(8)
+    build(items, tmp_path / "images")
+    shard = tmp_path / "images" / "set-000001.tar"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(OutputError, match=r"set-000001\.tar has \d+ bytes"):
+        build(items, tmp_path / "images")
+    shard.unlink()
+    with pytest.raises(OutputError, match=r"set-000001\.tar is missing"):
+        build(items, tmp_path / "images")
+
+
+def test_a_damaged_manifest_is_refused(tmp_path, make_items):
+    items = make_items(4)
+    build(items, tmp_path / "images")
+    (tmp_path / "images" / "manifest.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(ShardError, match=r"manifest\.parquet cannot be read"):
+        build(items, tmp_path / "images")
+
+
+class StopError(Exception):
+    """Stands for whatever ends a build."""
+
+
+def stopping(items, after):
+    yield from items[:after]
+    raise StopError
+
+
+@pytest.mark.parametrize("after", [0, 3, 4, 9, 12])
+def test_an_interrupted_build_goes_on_where_it_stopped(tmp_path, make_items, after):
+    items = make_items(14)
+    build(items, tmp_path / "whole")
+    with pytest.raises(StopError):
+        build(stopping(items, after), tmp_path / "images", decode_check=False)
+    report = build(items, tmp_path / "images")
+    assert report.images == 14
+    assert contents(tmp_path / "images") == contents(tmp_path / "whole")
+
+
+def test_an_interrupted_build_is_not_resumed_with_other_settings(tmp_path, make_items):
+    items = make_items(14)
+    with pytest.raises(StopError):
+        build(stopping(items, 9), tmp_path / "images", decode_check=False)
+    with pytest.raises(OutputError, match=r"per_shard=4; now .*per_shard=5"):
+        build(items, tmp_path / "images", per_shard=5)
+
+
+def test_a_journal_line_that_was_cut_off_counts_as_not_there(tmp_path, make_items):
+    items = make_items(14)
+    build(items, tmp_path / "whole")
+    with pytest.raises(StopError):
+        build(stopping(items, 13), tmp_path / "images", decode_check=False)
+    journal = tmp_path / "images" / "building.jsonl"
+    content = journal.read_bytes()
+    for cut in (1, 40, len(content) // 2):
+        journal.write_bytes(content[:-cut])
+        for path in (tmp_path / "images").glob("*.tar"):
+            if path.name.encode() not in content[: content.rfind(b"\n", 0, len(content) - cut) + 1]:
+                path.unlink()
+        with pytest.raises(StopError):
+            build(stopping(items, 13), tmp_path / "images", decode_check=False)
+        assert journal.read_bytes() == content
+    build(items, tmp_path / "images")
+    assert contents(tmp_path / "images") == contents(tmp_path / "whole")
+
+
+def test_a_second_build_at_the_same_time_says_so_and_stops(tmp_path, make_items):
+    items = make_items(9)
+    at_work, go_on = threading.Event(), threading.Event()
+
+    def slowly():
+        yield from items[:8]
+        at_work.set()
+        go_on.wait(30)
+        yield items[8]
+
+    first = threading.Thread(target=build, args=(slowly(), tmp_path / "images"), kwargs={"decode_check": False})
+    first.start()
+    assert at_work.wait(30)
+    with pytest.raises(OutputError, match="in use"):
+        build(items, tmp_path / "images")
+    go_on.set()
+    first.join()
+    assert read_manifest(tmp_path / "images").samples == 9
+    assert verify(tmp_path / "images") == []
+
+
+def test_a_full_disk_is_said_clearly_and_the_build_goes_on_when_there_is_room(tmp_path, make_items, monkeypatch):
+    items = make_items(12)
+    build(items, tmp_path / "whole")
+    real, budget = atomic._Target.write, [30_000]
+
+    def write(self, data):
+        budget[0] -= len(data)
+        if budget[0] < 0:
+            with atomic.storage(self._final):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(self, data)
+
+    monkeypatch.setattr(atomic._Target, "write", write)
+    with pytest.raises(StorageError, match="the disk is full"):
+        build(items, tmp_path / "images")
+    left = {path.name for path in (tmp_path / "images").iterdir()}
+    assert left == {"building.jsonl", "set-000000.tar", "set-000001.tar"}
+    monkeypatch.undo()
+    assert build(items, tmp_path / "images").written == 1
+    assert contents(tmp_path / "images") == contents(tmp_path / "whole")
+
+
+def test_a_really_full_disk(tmp_path):
+    """The same on a file system of one megabyte, where the test may mount one."""
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("may not mount a small file system here")
+    try:
+        root = tmp_path.parent / f"{tmp_path.name}-data"
+        root.mkdir()
+        Image.effect_noise((400, 400), 80).save(root / "a.png")
+        items = [ImageItem(f"k-{i}", root / "a.png", f"{i}.png") for i in range(40)]
+        with pytest.raises(StorageError, match="the disk is full"):
+            build(items, tmp_path / "images", per_shard=2)
+        for path in (tmp_path / "images").glob("*.tar"):
+            with tarfile.open(path) as archive:
+                assert len(archive.getnames()) == 2
+        assert not list((tmp_path / "images").glob("*.tmp"))
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_folder_that_may_not_be_written_to_is_said_clearly(tmp_path, make_items):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(StorageError, match="cannot write"):
+        build(make_items(1), tmp_path / "file" / "images")
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from shard_helpers import items_in
+from captioner.shards import build_images
+root = Path(sys.argv[1])
+items = items_in(root / "data", 60)
+print("begun", flush=True)
+build_images(items, root / "images", dataset="set", per_shard=4)
+print("done", flush=True)
+"""
+
+
+def test_a_build_that_is_killed_at_any_moment_ends_with_the_same_bytes(tmp_path):
+    build(items_in(tmp_path / "data", 60), tmp_path / "whole")
+    kills = 0
+    for attempt in range(10):
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(tmp_path)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parent,
+        )
+        with process:
+            assert process.stdout.readline() == "begun\n"
+            try:
+                process.wait(0.002 + 0.004 * attempt)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                kills += 1
+        for path in (tmp_path / "images").glob("*.tar"):
+            assert path.read_bytes() == (tmp_path / "whole" / path.name).read_bytes()
+    assert kills
+    build(items_in(tmp_path / "data", 60), tmp_path / "images")
+    assert contents(tmp_path / "images") == contents(tmp_path / "whole")
+
+
+def test_the_key_index_tells_held_new_duplicate_and_moved_apart():
+    index = KeyIndex()
+    for i in range(5000):
+        index.add(f"k{i}", f"s{i}")
+    assert {index.see(f"k{i}", f"s{i}") for i in range(4000)} == {"held"}
+    assert {index.see(f"k{i}", f"s{i}") for i in range(4000)} == {"duplicate"}
+    assert {index.see(f"k{i}", "other") for i in range(4000, 5000)} == {"moved"}
+    assert {index.see(f"n{i}", f"s{i}") for i in range(5000)} == {"new"}
+    assert {index.see(f"n{i}", f"s{i}") for i in range(5000)} == {"duplicate"}
+    assert len(index) == 10_000
