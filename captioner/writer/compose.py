@@ -128,11 +128,13 @@ class _Composer:
         ]
         self._negatives = [n for n in self._negatives if n]
 
-        main = frames.POSITIVE
+        self._healthy = [wordings.positive(c) for c in self._normals]
+        main = frames.SHOWN if self._kinds == {"tissue"} else frames.POSITIVE
         if not positives:
             main = frames.NORMAL if self._normals else frames.ABSENT if self._absences else frames.ORGAN
         self._deck = rng.deck(main)
         self._abnormal_deck = rng.deck(frames.ABNORMAL)
+        self._shown_deck = rng.deck(frames.SHOWN)
 
     @staticmethod
     def _deniable(denied: LabelClass, classes: Sequence[LabelClass]) -> bool:
@@ -172,10 +174,7 @@ class _Composer:
         text = self._fill(
             frame,
             [i.text for i in items],
-            f=self._list(first, subject=subject),
-            bare_f=join([i.text for i in first]),
-            is_=_are(first),
-            there_is=_is(first[0]),
+            **(_slots(first) | {"f": self._list(first, subject=subject)}),
         )
         if rest:
             also = self._rng.pick(
@@ -196,13 +195,18 @@ class _Composer:
             self._fill(
                 frame,
                 [d.text for d in denied],
-                d=join([d.text for d in denied], "or"),
-                d_is=_is(denied[0]),
+                **_denial(denied),
                 part=self._anatomy.name,
             )
         )
 
     def _normal(self) -> str:
+        plain = all(c.name.startswith(("normal", "no ")) for c in self._normals)
+        if all(self._healthy) and not (plain and self._rng.chance(0.7)):
+            items = [self._choose(phrases) for phrases in self._healthy]
+            frame = next(f for f in self._shown_deck if self._fits(f, items))
+            text = self._fill(frame, [i.text for i in items], **_slots(items))
+            return self._deny(frame, text, inline=frame.text.endswith(("{f}", "{bare_f}")), lone=True)
         frame = next(f for f in self._deck if self._fits(f, ()))
         text = self._fill(frame, [], part=self._anatomy.name)
         return self._deny(frame, text, inline=not re.search(r"\b(?:no|without)\b", frame.text))
@@ -244,17 +248,17 @@ class _Composer:
         """Return a finished caption, with what the labels deny after the findings."""
         denied = self._rng.shuffled([self._choose(phrases) for phrases in self._absences]) + self._some_negatives()
         if denied:
-            d = join([i.text for i in denied], "or")
+            slots = _denial(denied)
             if inline and frame.tail and self._rng.chance(0.5):
                 tails = frames.TAIL if lone else frames.TAIL[:-2]
-                text += self._rng.pick(tails).format(d=d)
+                text += self._rng.pick(tails).format(**slots)
             else:
                 usable = [
                     t
                     for t in frames.DENIAL
                     if not t.startswith("it ") or frame.text.startswith(("this {v}", "the {v}"))
                 ]
-                text += ". " + self._rng.pick(usable).format(d=d, d_is=_is(denied[0]))
+                text += ". " + self._rng.pick(usable).format(**slots)
         return sentence(text)
 
     def _fits(self, frame: Frame, items: Sequence[NounPhrase], *, whole: bool = True) -> bool:
@@ -269,6 +273,8 @@ class _Composer:
             and ("grade" not in needs or self._kinds == {"grade"})
             and ("device" not in needs or self._kinds == {"device"})
             and ("free view" not in needs or (not self._details.person and any(v.article_free() for v in self._views)))
+            and ("own anatomy" not in needs or all(self._wordings.names_anatomy(i.text) for i in items))
+            and not ("{part}" in frame.text and any(self._wordings.names_anatomy(i.text) for i in items))
             and ("singular part" not in needs or not self._anatomy.plural)
         )
 
@@ -278,7 +284,7 @@ class _Composer:
         bare = "{v0}" in frame.text or "{a_v0}" in frame.text
         if bare:
             said = [*said, self._anatomy.name, self._anatomy.adjective or ""]
-        view = self._view(said, bare=bare, free=free)
+        view = self._view(said, bare=bare, free=free, plain="v0} of " in frame.text)
         text = self._dress(view)
         return frame.text.format(
             v=text,
@@ -290,21 +296,23 @@ class _Composer:
             **slots,
         )
 
-    def _view(self, said: Sequence[str], *, bare: bool, free: bool) -> View:
+    def _view(self, said: Sequence[str], *, bare: bool, free: bool, plain: bool) -> View:
         choices: Sequence[View] = self._bare_views if bare else self._views
+        if plain:
+            choices = [v for v in choices if " of " not in v.text and " with " not in v.text] or choices
         if free:
             choices = [v for v in choices if v.article_free()]
         quiet = [v for v in choices if not any(jingles(s, v.text) for s in said)]
         if quiet:
             return self._rng.pick(quiet)
         if any(self._wordings.names_anatomy(s) for s in said):
-            plain = [
+            unplaced = [
                 v
                 for v in self._bare_views
                 if (not free or v.article_free()) and not any(jingles(s, v.text) for s in said)
             ]
-            if plain:
-                return self._rng.pick(plain)
+            if unplaced:
+                return self._rng.pick(unplaced)
         return self._rng.pick(choices)
 
     def _dress(self, view: View) -> str:
@@ -321,6 +329,20 @@ class _Composer:
         if d.person:
             text = f"{text} {'in' if ' of ' in text else 'of'} {d.person}"
         return text
+
+
+def _slots(items: Sequence[NounPhrase]) -> dict[str, str]:
+    return {
+        "f": join([str(i) for i in items]),
+        "bare_f": join([i.text for i in items]),
+        "is_": _are(items),
+        "there_is": _is(items[0]),
+    }
+
+
+def _denial(items: Sequence[NounPhrase]) -> dict[str, str]:
+    bare = join([i.text for i in items], "or")
+    return {"d": bare, "a_d": str(items[0]) if len(items) == 1 else bare, "d_is": _is(items[0])}
 
 
 def _is(item: NounPhrase) -> str:

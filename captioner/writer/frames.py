@@ -2,15 +2,15 @@
 
 Slots: ``{v}`` a view without article, ``{a_v}`` with one, ``{free_v}`` without one where English allows it, ``{on}`` the
 preposition that goes with it; ``{f}`` the findings with articles, ``{bare_f}`` without, ``{is_}`` their verb,
-``{there_is}`` the verb that agrees with the first of them; ``{d}`` what is denied, as a list with "or", ``{d_is}`` its
-verb; ``{o}`` an organ or a structure with "the", ``{o_is}`` its verb; ``{part}`` the anatomy, ``{a_part}`` with article.
+``{there_is}`` the verb that agrees with the first of them; ``{d}`` what is denied, as a list with "or", ``{a_d}`` the
+same where a single thing takes an article, ``{d_is}`` its verb; ``{o}`` an organ or a structure with "the", ``{o_is}`` its verb; ``{part}`` the anatomy, ``{a_part}`` with article.
 ``{v0}`` is a view that leaves the anatomy out.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
-Needs = Literal["one", "several", "free view", "disease", "grade", "device", "finding", "singular part"]
+Needs = Literal["one", "several", "free view", "disease", "grade", "device", "finding", "singular part", "own anatomy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,40 +122,40 @@ ABNORMAL = _frames(
 
 ABSENT = _frames(
     "{v} showing no {d}",
-    "{v} without {d}",
-    "{v} with no evidence of {d}",
-    "{v} without evidence of {d}",
-    "{v} with no sign of {d}",
+    "{v} without {a_d}",
+    "{v} with no evidence of {a_d}",
+    "{v} without evidence of {a_d}",
+    "{v} with no sign of {a_d}",
     "{v} negative for {d}",
     "{v}: no {d}",
     "{a_v} that shows no {d}",
     "{a_v} with no {d}",
-    "{a_v} without signs of {d}",
+    "{a_v} without signs of {a_d}",
     "this {v} shows no {d}",
-    "this {v} shows no evidence of {d}",
+    "this {v} shows no evidence of {a_d}",
     "this {v} is negative for {d}",
     "this {v} demonstrates no {d}",
     "this {v} is free of {d}",
-    "this is {a_v} without {d}",
-    "the {v} shows no signs of {d}",
+    "this is {a_v} without {a_d}",
+    "the {v} shows no signs of {a_d}",
     "the {v} reveals no {d}",
-    "the {v} contains no evidence of {d}",
+    "the {v} contains no evidence of {a_d}",
     "the {part}, as seen {on} this {v0}, shows no {d} | singular part",
-    "the {part} shows no sign of {d} {on} this {v0} | singular part",
+    "the {part} shows no sign of {a_d} {on} this {v0} | singular part",
     "no {d} {d_is} seen {on} this {v}",
     "no {d} {d_is} visible {on} the {v}",
     "no {d} {d_is} present {on} this {v}",
-    "no evidence of {d} is found {on} this {v}",
-    "no sign of {d} can be seen {on} this {v}",
-    "no signs of {d} are present {on} the {v}",
+    "no evidence of {a_d} is found {on} this {v}",
+    "no sign of {a_d} can be seen {on} this {v}",
+    "no signs of {a_d} are present {on} the {v}",
     "no {d} {on} {a_v}",
     "there {d_is} no {d} {on} this {v}",
-    "there is no evidence of {d} {on} this {v}",
-    "there is no sign of {d} {on} the {v}",
+    "there is no evidence of {a_d} {on} this {v}",
+    "there is no sign of {a_d} {on} the {v}",
     "{on} this {v}, no {d} {d_is} seen",
-    "{on} this {v} there is no evidence of {d}",
-    "{on} the {v}, there is no sign of {d}",
-    "shown here is {a_v} with no evidence of {d}",
+    "{on} this {v} there is no evidence of {a_d}",
+    "{on} the {v}, there is no sign of {a_d}",
+    "shown here is {a_v} with no evidence of {a_d}",
 )
 
 NORMAL = _frames(
@@ -198,6 +198,44 @@ NORMAL = _frames(
     "shown here is a normal {v}",
 )
 
+# For tissue, and for normal classes that have a name of their own ("benign lung tissue").
+SHOWN = _frames(
+    "{v} showing {f}",
+    "{v} with {f}",
+    "{v} depicting {f}",
+    "{v}: {bare_f} | no tail",
+    "{v0} of {f} | own anatomy",
+    "{v} in which {f} {is_} seen",
+    "{a_v} showing {f}",
+    "{a_v} that shows {f}",
+    "{a_v} with {f}",
+    "{a_v0} of {f} | own anatomy",
+    "this {v} shows {f}",
+    "this {v} demonstrates {f}",
+    "this {v} depicts {f}",
+    "this is {a_v} showing {f}",
+    "this is {a_v0} of {f} | own anatomy",
+    "the {v} shows {f}",
+    "the {v} reveals {f}",
+    "the {v} demonstrates {f}",
+    "the image is {a_v} and shows {f}",
+    "the image shows {f} {on} {a_v}",
+    "{f} {is_} seen {on} this {v}",
+    "{f} {is_} shown {on} this {v}",
+    "{f} {is_} visible {on} the {v}",
+    "{f} {is_} demonstrated {on} this {v}",
+    "{f} can be seen {on} the {v}",
+    "{f} {on} {a_v}",
+    "{f} as seen {on} {a_v}",
+    "{f}, shown {on} {a_v} | no tail",
+    "{bare_f} {on} {free_v} | free view",
+    "{on} this {v}, {f} {is_} seen",
+    "{on} this {v}, {f} {is_} visible",
+    "{on} the {v}, {f} {is_} shown",
+    "shown here is {a_v0} of {f} | own anatomy",
+    "shown {on} this {v} is {f} | no tail",
+)
+
 ORGAN = _frames(
     "{v}",
     "{a_v}",
@@ -231,12 +269,12 @@ ORGAN = _frames(
 )
 
 # What follows the findings where the table also denies something.
-TAIL = (", without {d}", ", with no {d}", ", with no evidence of {d}", ", but no {d}", " and no {d}")
+TAIL = (", without {a_d}", ", with no {d}", ", with no evidence of {a_d}", ", but no {d}", " and no {d}")
 DENIAL = (
     "there {d_is} no {d}",
     "no {d} {d_is} seen",
-    "there is no evidence of {d}",
-    "no evidence of {d} is seen",
-    "no sign of {d} is present",
+    "there is no evidence of {a_d}",
+    "no evidence of {a_d} is seen",
+    "no sign of {a_d} is present",
     "it shows no {d}",
 )

@@ -36,7 +36,7 @@ _MASS = vocabulary(
     coverage cupping damage debris dehiscence destruction discontinuity disease distention distension dysfunction edema
     effacement emphysema engorgement enlargement epithelium exposure failure fat fluid gas glaucoma haemorrhage haze
     hemorrhage hyperinflation impairment infection involvement ischaemia ischemia leakage loss maculopathy malignancy
-    marrow hypertension mucosa mucus muscle myopia narrowing nicking oedema opacification pallor pathology pleura
+    marrow nonperfusion perfusion hypertension mucosa mucus muscle myopia narrowing nicking oedema opacification pallor pathology pleura
     pneumonia pneumoperitoneum pressure prominence redness retinopathy scarring sclerosis skin stroma
     swelling tension thickening tissue tortuosity toxicity trachoma traction trauma uptake wear weakening
     """
@@ -79,7 +79,7 @@ _PREPOSITIONS = vocabulary("of in on with at from due involving affecting within
 # A wording with one of these is a clause, a denial or a hedge: it cannot stand where a noun phrase stands.
 _NOT_NOMINAL = vocabulary(
     """
-    no not without free absent absence negative never none neither nor is are was were has have had shows show seen
+    no non not without free absent absence negative never none neither nor is are was were has have had shows show seen
     appears appear looks look be been being this that which there it and/or or versus vs possible likely suspected
     """
 )
@@ -107,7 +107,9 @@ class NounPhrase:
         """Return it with its article."""
         if self.definite:
             return f"the {self.text}"
-        return f"{article(self.text)} {self.text}" if self.number == "count" else self.text
+        if self.number != "count":
+            return self.text
+        return f"an{self.text}" if self.text.startswith("other ") else f"{article(self.text)} {self.text}"
 
 
 def article(text: str) -> str:
@@ -190,6 +192,8 @@ def is_nominal(text: str) -> bool:
     """
     tokens = [t.lower() for t in text.split()]
     if "..." in text or "…" in text or not tokens or tokens[0] in _PREPOSITIONS | {"a", "an", "the", "and"}:
+        return False
+    if _PREPOSITIONS & set(tokens) and tokens[-1].endswith(("ic", "ous", "ive")) and tokens[-2] != "the":
         return False
     if any(t in _NOT_NOMINAL for t in tokens) or re.search(r"[,;:?!()\d\"]", text):
         return False

@@ -22,14 +22,32 @@ from captioner.writer.grammar import (
 # a time, a degree or a subtype.
 _NEUTRAL = vocabulary(
     """
-    a abnormality abnormal alteration an and appearance area bleeding by calculus cancer cancerous change changes
-    collapse collapsed colour color damage defect dilatation dilated dilation disease disorder due enlarged
-    enlargement finding findings fluid for growth heart in increased increase inflammation inflammatory involvement lesion
-    lesions malignancy malignant mass neoplasm neoplastic of opacity opacification pathology pathological pathologic
-    process region related scar scarring sign signs silhouette size stone swelling swollen the thickened thickening tissue
-    to tumor tumors type with
+    a abnormality abnormal alteration an and area by change damage defect disease disorder due enlarged enlargement finding
+    for in increased increase involvement lesion of opacity opacification pathology pathological pathologic process region
+    related sign silhouette size the to type with
     """
 )
+# Words that stand for each other beside those that look alike.
+_ALIKE = tuple(
+    vocabulary(group)
+    for group in (
+        "malignant malignancy cancer cancerous",
+        "tumor tumorous tumoral neoplasm neoplastic growth mass",
+        "hemorrhage hemorrhagic bleeding",
+        "edema edematous swelling swollen",
+        "effusion fluid",
+        "atelectasis collapse collapsed",
+        "stone calculus",
+        "vessel vascular",
+        "disc disk",
+        "nevus naevus",
+        "tissue parenchyma mucosa",
+    )
+)
+# "A collapsed lung" says that it is one of two, and that all of it is collapsed; labels of an image do not.
+_PAIRED = vocabulary("lung lungs kidney kidneys eye eyes breast breasts ovary ovaries adrenal adrenals hemithorax")
+# What a wording of a normal class may begin with: they all say the same.
+_HEALTHY = re.compile(r"(?:normal|healthy|unremarkable|benign|non-?(?:malignant|cancerous|neoplastic|tumou?rous))\b")
 # Words that may stand in a view and beside it.
 _FUNCTION = vocabulary("of the a an and in on with to by from")
 _BARE_PATTERNS = (r"\s+of the \{anatomy\}", r"\{anatomy\}\s+", r"\{adjective\}\s+")
@@ -99,9 +117,12 @@ class Wordings:
             t for a in (self._anatomy, *near) for w in (a.name, a.adjective or "", *a.synonyms) for t in _stems(w)
         }
         self._anatomy_forms = {" ".join(words(w)) for w in (self._anatomy.name, self._anatomy.adjective or "")} - {""}
+        self._anatomy_names = {self._anatomy.name, *self._anatomy.synonyms}
 
     def positive(self, concept: Concept) -> tuple[NounPhrase, ...]:
         """Return noun phrases that assert a concept, its name first."""
+        if concept.kind == "normal":
+            return self._healthy(concept)
         if concept.kind == "organ":
             return tuple(NounPhrase(p.text, p.number, definite=True) for p in self._phrases(concept))
         phrases = [*self._phrases(concept), *self._of_structure(concept)]
@@ -117,18 +138,23 @@ class Wordings:
         """Return noun phrases with which a concept can be denied.
 
         To deny a wider wording is to say more ("no retinopathy" for "no diabetic retinopathy"), so none leaves out a
-        word of the name.
+        word of the name, unless the view says it (the "brain" of "brain tumor").
 
         Args:
             concept: what is not there.
             said: wordings of what is there; none of them may be denied along with it.
         """
         name = _stems(concept.name)
+
+        def covers(text: str) -> bool:
+            stems = _stems(text)
+            return all(n in self._places or any(n == s or _related(n, s) for s in stems) for n in name)
+
         return tuple(
             p
             for p in self._phrases(concept)
             if not any(_stems(p.text) <= _stems(s) for s in said)
-            and (is_initialism(p.text) or all(any(n == s or _related(n, s) for s in _stems(p.text)) for n in name))
+            and (is_initialism(p.text) or (_same_head(p.text, concept.name) and covers(p.text)))
         )
 
     def structures(self, concept: Concept) -> tuple[NounPhrase, ...]:
@@ -136,7 +162,7 @@ class Wordings:
         found = []
         for text in concept.structure:
             nominal = not re.search(r"(?:al|ar|ic|ous|ine|ary)$", text) or text.split()[-1] in ("canal", "spine")
-            if nominal and (self._says_no_more(text, concept.name) or self._initials(text, concept)):
+            if nominal and (self._says_no_more(text, concept.name)):
                 found.append(NounPhrase(text, _structure_number(text), definite=True))
         return tuple(found)
 
@@ -144,6 +170,22 @@ class Wordings:
         """Say whether a wording holds the anatomy's own name or adjective."""
         padded = f" {' '.join(words(text))} "
         return any(f" {form} " in padded for form in self._anatomy_forms)
+
+    def _healthy(self, concept: Concept) -> tuple[NounPhrase, ...]:
+        """Return noun phrases of a normal class ("normal lung tissue"); none if it has only denials ("no finding")."""
+        found = {}
+        for text in (concept.name, *concept.synonyms):
+            start = _HEALTHY.match(text)
+            rest = text[start.end() :].strip() if start else ""
+            if not rest or not (is_nominal(rest) or rest in self._anatomy_names):
+                continue
+            number = guess_number(rest)
+            whole = number == "count" and rest in self._anatomy_names
+            if whole and not text.startswith(("normal", "healthy", "unremarkable")):
+                continue  # "a benign lung"
+            if self._says_no_more(rest, concept.name):
+                found[text] = NounPhrase(text, number)
+        return tuple(found.values())
 
     def _of_structure(self, concept: Concept) -> Iterable[NounPhrase]:
         for x in self.structures(concept):
@@ -156,30 +198,39 @@ class Wordings:
         number = concept.number or guess_number(name)
         found = {name.casefold(): NounPhrase(name, number)}
         for text in (*concept.synonyms, *concept.abbreviations):
-            if not is_nominal(text):
+            if not is_nominal(text) or head(text) in _PAIRED or self._ungraded(text, concept):
                 continue
             if is_initialism(text):
-                if self._initials(text, concept):
+                if any(_abbreviates(text, p.text) for p in found.values()):
                     found.setdefault(text.casefold(), NounPhrase(text, number))
             elif self._says_no_more(text, name):
-                found.setdefault(text.casefold(), NounPhrase(text, _number_of(text, number, name)))
+                phrase = NounPhrase(text, _number_of(text, number, name))
+                if {phrase.number, number} != {"count", "plural"} or head(text) == "changes":
+                    found.setdefault(text.casefold(), phrase)
         return tuple(found.values())
+
+    def _ungraded(self, text: str, concept: Concept) -> bool:
+        """Say whether a wording of a grade would do for another grade of its scale as well."""
+        others = (c for c in self._schema.classes if concept.kind == "grade" and c.kind == "grade")
+        stems = _stems(text)
+
+        def would_do_for(name: str) -> bool:
+            known = _stems(name)
+            return all(any(s == k or _related(s, k) for k in known) for s in stems)
+
+        return any(c.group == concept.group and c.name != concept.name and would_do_for(c.name) for c in others)
 
     def _says_no_more(self, text: str, name: str) -> bool:
         given = _stems(name)
+        initials = [w.lower() for w in text.split() if is_initialism(w) and _abbreviates(w, name)]
         return all(
-            stem in given or stem in _NEUTRAL or stem in self._places or any(_related(stem, g) for g in given)
+            stem in given
+            or stem in _NEUTRAL
+            or stem in self._places
+            or stem in initials
+            or any(_related(stem, g) for g in given)
             for stem in _stems(text)
         )
-
-    @staticmethod
-    def _initials(text: str, concept: Concept) -> bool:
-        """Say whether an abbreviation's letters are first letters of the name's (or a structure's) words, in order."""
-        for wording in (concept.name, *concept.structure, *concept.synonyms):
-            initials = iter("".join(w[0] for w in re.split(r"[\s/-]+", wording.lower()) if w))
-            if len(text) > 1 and all(letter in initials for letter in text.lower()):
-                return True
-        return False
 
 
 def jingles(phrase: str, view: str) -> bool:
@@ -195,6 +246,16 @@ def _number_of(text: str, number: Number, name: str) -> Number:
     return known
 
 
+def _abbreviates(short: str, name: str) -> bool:
+    """Say whether the letters of an abbreviation are first letters of a name's words, in order."""
+    initials = iter("".join(w[0] for w in re.split(r"[\s/-]+", name.lower()) if w))
+    return len(short) > 1 and all(letter in initials for letter in short.lower())
+
+
+def _same_head(a: str, b: str) -> bool:
+    return bool(_stems(head(a)) & _stems(head(b)))
+
+
 def _structure_number(text: str) -> Number:
     number = guess_number(text)
     return "plural" if " and " in text else number
@@ -203,20 +264,11 @@ def _structure_number(text: str) -> Number:
 def _stems(text: str) -> set[str]:
     """Return the words of a text in one spelling: British digraphs, plurals and hyphens do not count."""
     found = set()
-    for token in re.split(r"[\s/-]+", text.lower()):
+    for token in re.split(r"[\s/-]+", re.sub(r"\bnon[- ]", "non", text.lower())):
         word = (
-            token.strip("().,'")
-            .replace("haem", "hem")
-            .replace("oed", "ed")
-            .replace("aem", "em")
-            .replace("tumour", "tumor")
+            token.strip("().,'").replace("haem", "hem").replace("oed", "ed").replace("aem", "em").replace("our", "or")
         )
-        word = (
-            word.replace("colour", "color")
-            .replace("isation", "ization")
-            .replace("ised", "ized")
-            .replace("aecal", "ecal")
-        )
+        word = word.replace("isation", "ization")
         if len(word) > 4 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
             word = word[:-1]
         if word:
@@ -225,5 +277,5 @@ def _stems(text: str) -> set[str]:
 
 
 def _related(a: str, b: str) -> bool:
-    """Say whether two words are forms of one: five letters in common at the start (atelectasis, atelectatic)."""
-    return len(a) >= 5 and len(b) >= 5 and a[:5] == b[:5]
+    """Say whether two words are forms of one (five letters in common at the start: atelectasis, atelectatic) or alike."""
+    return (len(a) >= 5 and len(b) >= 5 and a[:5] == b[:5]) or any(a in group and b in group for group in _ALIKE)
