@@ -8,7 +8,7 @@ from typing import Literal
 
 Outcome = Literal["done", "busy", "failed"]
 
-_START = 16
+_START = 32
 _CUT = 0.5
 _STEP = 0.1
 _SLOWER = 1.5
@@ -18,7 +18,7 @@ _WORTHWHILE = 1.1
 class Admission:
     """Slots for requests, as many as the server bears: additive increase, multiplicative decrease.
 
-    The first request goes alone, since it teaches what the server can do; then sixteen slots, doubled as long as that
+    The first request goes alone, since it teaches what the server can do; then 32 slots, doubled as long as that
     brings throughput, then a tenth more for each round of answers as long as their latency holds; never more than
     the ceiling, and only when the slots there are were used. A sign of overload (429, 503, a timeout) halves the
     slots. Overload of requests that were sent before the last cut says nothing new and cuts nothing: one burst, one

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import math
+import os
 import re
 import ssl
 import time
@@ -95,7 +97,8 @@ def from_exception(error: BaseException, timeout: float, secrets: Iterable[str] 
     if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
         return Failure("connection", f"its certificate is not trusted ({_one_line(str(error))}); see ca_file")
     if isinstance(error, aiohttp.ClientConnectorError):
-        return Failure("connection", (error.strerror or str(error.os_error) or "no connection").lower())
+        number = error.os_error.errno
+        return Failure("connection", os.strerror(number).lower() if number else _one_line(str(error.os_error)))
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return Failure("connection", "the server closed the connection without an answer")
     if isinstance(error, aiohttp.ClientPayloadError):
@@ -118,7 +121,7 @@ def seconds_to_wait(headers: Mapping[str, str]) -> float | None:
             seconds = parsedate_to_datetime(wanted).timestamp() - time.time()
     except ValueError:
         return None
-    return min(max(seconds, 0.0), _LONGEST_PAUSE)
+    return min(max(seconds, 0.0), _LONGEST_PAUSE) if math.isfinite(seconds) else None
 
 
 def scrub(text: str, secrets: Iterable[str] = ()) -> str:

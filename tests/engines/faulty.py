@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import json
 import random
+import ssl
 import threading
 import time
 from collections import Counter
@@ -64,6 +65,7 @@ class FaultyServer:
         ignores_structure: answers in prose unless the message itself asks for JSON.
         retry_after: seconds, with the fault ``busy``.
         requests_per_second: more than that gets a 429 with Retry-After; None is no limit.
+        tls: serves https with it.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class FaultyServer:
         ignores_structure: bool = False,
         retry_after: float = 0.05,
         requests_per_second: float | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.caption = caption
         self.faults = dict(faults or {})
@@ -96,6 +99,7 @@ class FaultyServer:
         self.ignores_structure = ignores_structure
         self.retry_after = retry_after
         self.requests_per_second = requests_per_second
+        self.tls = tls
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.served: Counter[str] = Counter()
@@ -111,7 +115,7 @@ class FaultyServer:
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}/v1"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -134,7 +138,7 @@ class FaultyServer:
         app.router.add_post("/v1/chat/completions", self._chat)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.2)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self.port)
+        site = web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=self.tls)
         await site.start()
         self.port = runner.addresses[0][1]
         self._ready.set()

@@ -1,0 +1,86 @@
+"""Reading chat completions, in the forms that servers really give them."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from captioner.engines.failures import Failure, from_response, scrub
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What the model said.
+
+    Attributes:
+        text: None when it said nothing.
+        finish_reason: as the server says it.
+        silence: why there is no text, None when there is.
+        prompt_tokens, completion_tokens: 0 when the server does not count.
+        model: as the server names it.
+    """
+
+    text: str | None
+    finish_reason: str | None
+    silence: str | None
+    prompt_tokens: int
+    completion_tokens: int
+    model: str | None
+
+
+def read_completion(content: bytes, headers: Mapping[str, str], secrets: Iterable[str] = ()) -> Completion:
+    """Read the body of a response with status 200.
+
+    Raises:
+        Failure: it is no chat completion: cut off, HTML, another kind of JSON, or an error in a 200.
+    """
+    try:
+        data = json.loads(content)
+    except ValueError:  # UnicodeDecodeError is one
+        if content.lstrip()[:1] == b"<":
+            page = from_response(200, {}, content, secrets).message.removeprefix("HTTP 200: ")
+            raise Failure("garbled", f"the answer is {page}", status=200) from None
+        raise Failure("garbled", "the answer is not JSON: cut off or damaged", status=200) from None
+    choices = data.get("choices") if isinstance(data, dict) else None
+    if not (isinstance(choices, list) and choices and isinstance(choices[0], dict)):
+        error = data.get("error") if isinstance(data, dict) else None
+        if isinstance(error, dict):  # gateways that answer for others put their errors into a 200
+            code = error.get("code")
+            status = code if isinstance(code, int) and 400 <= code < 600 else 500
+            raise from_response(status, headers, content, secrets)
+        raise Failure("garbled", "the answer is JSON, but not a chat completion", status=200)
+    choice = choices[0]
+    said = choice.get("message")
+    message: dict[str, Any] = said if isinstance(said, dict) else {}
+    text = _text(message.get("content"))
+    reason, model = choice.get("finish_reason"), data.get("model")
+    prompt_tokens, completion_tokens = _tokens(data.get("usage"))
+    return Completion(
+        text=text,
+        finish_reason=reason if isinstance(reason, str) else None,
+        silence=None if text else _why_silent(message.get("refusal"), reason, secrets),
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        model=model if isinstance(model, str) else None,
+    )
+
+
+def _text(content: Any) -> str | None:
+    if isinstance(content, list):  # some servers answer in parts
+        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    return content if isinstance(content, str) and content else None
+
+
+def _tokens(usage: Any) -> tuple[int, int]:
+    if not isinstance(usage, dict):
+        return 0, 0
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    return (prompt if isinstance(prompt, int) else 0), (completion if isinstance(completion, int) else 0)
+
+
+def _why_silent(refusal: Any, reason: Any, secrets: Iterable[str]) -> str:
+    if isinstance(refusal, str) and refusal:
+        return f"the model refused: {scrub(refusal, secrets)}"
+    if reason == "length":
+        return "all of max_tokens went into thinking: raise it"
+    return f"the answer is empty (finish_reason {reason})"

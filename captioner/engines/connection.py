@@ -1,0 +1,244 @@
+"""The way to one OpenAI-compatible server: its address, key, headers, proxy and certificates."""
+
+import asyncio
+import os
+import ssl
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import yarl
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from captioner.engines.capabilities import Structured
+from captioner.engines.completions import Completion, read_completion
+from captioner.engines.failures import Failure, from_exception, from_response, scrub
+from captioner.errors import EngineError
+
+if TYPE_CHECKING:
+    import openai
+
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+class OpenAISettings(BaseModel):
+    """How a server is reached and how hard it is driven.
+
+    Keys come from the environment or a file and are never part of the settings. Headers may carry secrets: they are
+    shown as stars, and a value such as ``$AZURE_OPENAI_API_KEY`` is read from the environment.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    model: str = Field(min_length=1)
+    base_url: str | None = Field(default=None, description="such as http://localhost:8000/v1; OpenAI's if left out")
+    api_key_env: str = Field(default="OPENAI_API_KEY", description="the environment variable that holds the key")
+    api_key_file: Path | None = Field(default=None, description="a file that holds the key; wins over the environment")
+    concurrency: int = Field(default=32, ge=1, description="most requests at the server at once")
+    timeout: float = Field(default=600.0, gt=0, description="seconds for one request, answer included")
+    connect_timeout: float = Field(default=10.0, gt=0, description="seconds for a connection")
+    max_retries: int = Field(default=6, ge=0, description="how often a request that failed is sent again")
+    retry_wait: float = Field(
+        default=0.5, ge=0, description="seconds before the first retry, doubled for each next one"
+    )
+    structured: Structured = Field(default="auto", description="how JSON is asked for; auto finds out")
+    headers: Mapping[str, SecretStr] = Field(default={}, description="sent with each request")
+    extra_body: Mapping[str, Any] = Field(default={}, description="fields added to each request as they are")
+    ca_file: Path | None = Field(default=None, description="certificates to trust instead of the system's")
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+
+    @field_validator("base_url")
+    @classmethod
+    def _usable(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not value.startswith(("http://", "https://")):
+            raise ValueError(f"{value!r} must start with http:// or https://, such as http://localhost:8000/v1")
+        url = yarl.URL(value)
+        if url.user or url.password:
+            raise ValueError("an address must hold no user or password; send them with headers")
+        if not url.host:
+            raise ValueError(f"{value!r} names no host")
+        if url.path.rstrip("/").endswith("/chat/completions"):
+            raise ValueError(f"{value!r} must end before /chat/completions")
+        return value
+
+
+class Connection:
+    """The official client, for what it knows best (keys, organisation, the list of models), beside one aiohttp session.
+
+    Nothing is opened or read before the first use.
+    """
+
+    def __init__(self, settings: OpenAISettings) -> None:
+        self._settings = settings
+        self._secrets: list[str] = []
+        self._key_source: str | None = None
+        self._client: openai.AsyncOpenAI | None = None
+        self._session: aiohttp.ClientSession | None = None
+        base = yarl.URL(settings.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1")
+        self._query = base.query
+        self._base = base.with_query(None).with_fragment(None)
+        self._chat = (self._base / "chat/completions").with_query(self._query)
+
+    @property
+    def address(self) -> str:
+        """Where the server is, for messages."""
+        return str(self._base)
+
+    def open(self) -> tuple["openai.AsyncOpenAI", aiohttp.ClientSession]:
+        """Return the official client and the session for the requests, made on first use inside an event loop.
+
+        Raises:
+            EngineError: the key, a header or the certificates cannot be read.
+        """
+        if self._client is not None and self._session is not None:
+            return self._client, self._session
+        import openai
+
+        settings, loopback = self._settings, self._base.host in _LOOPBACK
+        key, trust = self._read_key(), self._trust()
+        headers = {name: self._expand(name, value.get_secret_value()) for name, value in settings.headers.items()}
+        self._client = openai.AsyncOpenAI(
+            api_key=key or "none",
+            base_url=self.address,
+            default_query=dict(self._query),
+            default_headers=headers,
+            timeout=min(30.0, settings.timeout),
+            http_client=openai.DefaultAioHttpClient(verify=trust, trust_env=not loopback),
+        )
+        sent = {name: value for name, value in self._client.default_headers.items() if isinstance(value, str)}
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=trust, keepalive_timeout=30),
+            headers={**self._client.auth_headers, **sent} if key else sent,
+            timeout=aiohttp.ClientTimeout(total=settings.timeout, sock_connect=settings.connect_timeout),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # aiohttp's own trust_env would look for proxies and ~/.netrc anew, in a thread, for each request.
+            proxy=None if loopback else _proxy_for(self._base),
+        )
+        return self._client, self._session
+
+    async def close(self) -> None:
+        """Close all connections; a later use opens new ones."""
+        session, self._session = self._session, None
+        client, self._client = self._client, None
+        if session is not None:
+            await session.close()
+        if client is not None:
+            await client.close()
+
+    async def post(self, body: bytes) -> Completion:
+        """Send one chat completion request.
+
+        Raises:
+            Failure: there is no answer, or none that can be used.
+        """
+        _, session = self.open()
+        try:
+            async with session.post(self._chat, data=body, allow_redirects=False) as response:
+                content = await response.read()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise from_exception(error, self._settings.timeout, self._secrets) from None
+        if response.status != 200:
+            raise from_response(response.status, response.headers, content, self._secrets)
+        return read_completion(content, response.headers, self._secrets)
+
+    async def models(self) -> list[str] | None:
+        """Return the models that the server lists, None if it does not list them.
+
+        Raises:
+            EngineError: it cannot be reached, or refuses the key.
+        """
+        import openai
+
+        client, _ = self.open()
+        try:
+            return [listed.id async for listed in client.models.list()]
+        except openai.APIConnectionError as error:
+            raise EngineError(self.unreachable(self._cause(error).message)) from None
+        except openai.AuthenticationError as error:
+            failure = from_response(401, error.response.headers, error.response.content, self._secrets)
+            raise EngineError(self.wrong_key(failure)) from None
+        except (openai.OpenAIError, ValueError, TypeError, AttributeError):
+            return None  # another status says that models are not listed here; a 200 may be a page of HTML
+
+    def unreachable(self, why: str) -> str:
+        """Return what to say of a server that cannot be reached."""
+        if self._base.host in _LOOPBACK:
+            todo = f"Start the server (vllm serve {self._settings.model}), or set engine.base_url to where it runs."
+        else:
+            todo = "Check engine.base_url and the network, and HTTPS_PROXY if there is a proxy."
+        return f"cannot reach {self.address}: {why}. {todo}"
+
+    def wrong_key(self, failure: Failure) -> str:
+        """Return what to say of a key that is refused: where it was read, never what it is."""
+        if self._key_source:
+            return (
+                f"{self.address} refuses the key in {self._key_source} ({failure.message}). "
+                "Put a valid key there, or name another place with engine.api_key_env or engine.api_key_file."
+            )
+        return (
+            f"{self.address} wants a key ({failure.message}). Set the environment variable "
+            f"{self._settings.api_key_env}, or name another with engine.api_key_env."
+        )
+
+    def _read_key(self) -> str | None:
+        settings = self._settings
+        if settings.api_key_file is not None:
+            source = f"the file {settings.api_key_file}"
+            try:
+                key = settings.api_key_file.read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "it is not text"
+                raise EngineError(f"cannot read the key in {source}: {reason}") from None
+            if not key:
+                raise EngineError(f"{source}, which should hold the key, is empty")
+        else:
+            source = f"the environment variable {settings.api_key_env}"
+            key = os.environ.get(settings.api_key_env, "").strip()
+            if not key and ("api_key_env" in settings.model_fields_set or self._base.host == "api.openai.com"):
+                raise EngineError(f"{source}, which should hold the key for {self.address}, is not set")
+        if not key:
+            return None
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            raise EngineError(f"{source} holds no key: there are spaces or characters in it that no key has")
+        self._secrets.append(key)
+        self._key_source = source
+        return key
+
+    def _expand(self, name: str, value: str) -> str:
+        if value.startswith("$"):
+            variable = value[1:].strip("{}")
+            if variable not in os.environ:
+                raise EngineError(f"the header {name} names the environment variable {variable}, which is not set")
+            value = os.environ[variable].strip()
+        if len(value) >= 8:  # a shorter one is no secret, and starring it out would spoil messages
+            self._secrets.append(value)
+        return value
+
+    def _trust(self) -> ssl.SSLContext:
+        path = self._settings.ca_file
+        try:
+            return ssl.create_default_context(cafile=path and str(path))
+        except OSError as error:  # ssl.SSLError is one
+            raise EngineError(f"ca_file {path} cannot be used: {error.strerror or error}") from None
+
+    def _cause(self, error: BaseException) -> Failure:
+        """Find what the official client wrapped."""
+        found: BaseException | None = error
+        while found is not None:
+            if isinstance(found, aiohttp.ClientError | asyncio.TimeoutError | OSError):
+                return from_exception(found, self._settings.timeout, self._secrets)
+            found = found.__cause__ or found.__context__
+        return Failure("connection", scrub(str(error), self._secrets))
+
+
+def _proxy_for(url: yarl.URL) -> str | None:
+    """Return the proxy that the environment names for a host (HTTPS_PROXY, ALL_PROXY, NO_PROXY)."""
+    if urllib.request.proxy_bypass(url.host or ""):
+        return None
+    proxies: Mapping[str, str] = urllib.request.getproxies()
+    return proxies.get(url.scheme) or proxies.get("all")
