@@ -16,7 +16,7 @@ SCHEMAS = ("brain_mri_tumor", "busi", "chestxray14", "demo", "lc25000", "radimag
 # Words of at most four letters that are no abbreviation; any other in a name is a code that nobody has spelt out.
 SHORT_WORDS = frozenset({
     "and", "bile", "bone", "cava", "cord", "disc", "duct", "fat", "foot", "hip", "knee", "lung", "mass", "of", "an", "or",
-    "soft", "tear", "vein", "vena",
+    "soft", "tear", "the", "vein", "vena",
 })  # fmt: skip
 
 # A sequence of magnetic resonance imaging that goes by this name alone.
