@@ -57,6 +57,10 @@ class Prompt:
     title), ``k`` (how many captions are asked for), and in ``repair`` also ``failures`` (:class:`Failure`) and
     ``accepted`` (captions that need no change).
 
+    Attributes:
+        name: the file's name without its ending.
+        sources: file name → text, of the template and everything that it extends or includes.
+
     Raises:
         PromptError: the template is not valid, or has not got these blocks.
     """
@@ -66,7 +70,7 @@ class Prompt:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = path.stem
-        self._sources: dict[str, str] = {}
+        self.sources: dict[str, str] = {}
         self._environment = _Environment(self._load)
         try:
             self._template = self._environment.get_template(path.name)
@@ -86,7 +90,7 @@ class Prompt:
     @functools.cached_property
     def hash(self) -> str:
         """Sixteen hex digits over the template and everything that it extends or includes."""
-        content = "\0".join(f"{name}\0{source}" for name, source in sorted(self._sources.items()))
+        content = "\0".join(f"{name}\0{source}" for name, source in sorted(self.sources.items()))
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def render(
@@ -142,7 +146,7 @@ class Prompt:
         return blocks
 
     def _parent_of(self, name: str) -> str | None:
-        tree = self._environment.parse(self._sources[name], name)
+        tree = self._environment.parse(self.sources[name], name)
         extends = tree.find(jinja2.nodes.Extends)
         if extends is None:
             return None
@@ -155,7 +159,7 @@ class Prompt:
         todo = [self._template.name or ""]
         while todo:
             name = todo.pop()
-            tree = self._environment.parse(self._sources[name], name)
+            tree = self._environment.parse(self.sources[name], name)
             for unknown in sorted(jinja2.meta.find_undeclared_variables(tree) - CONTEXT_NAMES):
                 line = next((n.lineno for n in tree.find_all(jinja2.nodes.Name) if n.name == unknown), 1)
                 raise PromptError(
@@ -163,7 +167,7 @@ class Prompt:
                     f"A prompt may use: {', '.join(sorted(CONTEXT_NAMES))}."
                 )
             for reference in jinja2.meta.find_referenced_templates(tree):
-                if reference is not None and reference not in self._sources:
+                if reference is not None and reference not in self.sources:
                     self._environment.get_template(reference)
                     todo.append(reference)
 
@@ -175,10 +179,10 @@ class Prompt:
             file = folder / name
             if file.is_file():
                 try:
-                    self._sources[name] = file.read_text(encoding="utf-8")
+                    self.sources[name] = file.read_text(encoding="utf-8")
                 except UnicodeDecodeError as e:
                     raise PromptError(f"{file}: not UTF-8 text: {e.reason} at byte {e.start}") from None
-                return self._sources[name]
+                return self.sources[name]
         return None
 
     def _file_of(self, name: str) -> Path | str:

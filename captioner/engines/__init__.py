@@ -4,11 +4,18 @@ An engine takes requests and gives answers, in any order; it never raises for a 
 what went wrong. It knows nothing of labels: only the built-in writer looks at a request's ``triplet``.
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from pydantic import ValidationError
+
+from captioner.errors import PipelineError, did_you_mean
+from captioner.schema import LabelSchema, explain
 from captioner.triplets import Triplet
+
+NAMES = ("openai", "rules")
+"""The engines that there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +105,33 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Give back connections and memory."""
+
+
+def make(settings: Mapping[str, Any], schema: LabelSchema) -> Engine:
+    """Return the engine that a pipeline's ``engine`` section describes.
+
+    Args:
+        settings: ``name`` and what that engine takes; without a name, ``openai`` if there is a model, else ``rules``.
+        schema: for the built-in writer alone.
+
+    Raises:
+        PipelineError: a setting is not valid.
+    """
+    given = dict(settings)
+    name = given.pop("name", None) or ("openai" if given else "rules")
+    if name == "rules":
+        from captioner.engines.rules import RulesEngine
+
+        if given:
+            raise PipelineError(f"engine.{next(iter(given))}: the built-in writer (engine.name=rules) has no settings")
+        return RulesEngine(schema)
+    if name == "openai":
+        from captioner.engines.openai import OpenAIEngine, OpenAISettings
+
+        try:
+            return OpenAIEngine(OpenAISettings.model_validate(given))
+        except ValidationError as e:
+            place = str(e.errors()[0]["loc"][0]) if e.errors()[0]["loc"] else ""
+            hint = did_you_mean(place, OpenAISettings.model_fields) if place not in OpenAISettings.model_fields else ""
+            raise PipelineError(f"engine.{explain(e)}.{hint}") from None
+    raise PipelineError(f"engine.name {name!r} is not one of {', '.join(NAMES)}.{did_you_mean(str(name), NAMES)}")

@@ -1,0 +1,139 @@
+"""What a pipeline file says: which schema, prompt, engine and settings make a run."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from captioner import engines, resources
+from captioner.errors import PipelineError, did_you_mean
+from captioner.schema import Model, explain, read_yaml
+
+
+class DataSettings(Model):
+    """Where the dataset is."""
+
+    root: Path | None = Field(default=None, description="the dataset's folder; data/SCHEMA if left out")
+    table: Path | None = Field(default=None, description="the label table, where it is not found below root")
+    images: Path | Literal["auto", "none"] = Field(
+        default="auto",
+        description="the images' folder; auto: below root, and captions alone if not one is there; none: captions alone",
+    )
+    missing: Literal["report", "ignore"] = Field(
+        default="report", description="report: rows without a usable image make the exit code 1; ignore: they do not"
+    )
+
+
+class TripletSettings(Model):
+    """What label information is told apart."""
+
+    per: Literal["triplet", "image"] = Field(
+        default="triplet", description="image: by every attribute of the schema too, unless attributes says which"
+    )
+    attributes: tuple[str, ...] = Field(default=(), description="attributes that prompts may use")
+    negatives: bool = Field(default=False, description="also tell the LLM what the table denies")
+    all: bool = Field(default=False, description="also ask for label combinations that no present image has")
+
+
+class SamplingSettings(Model):
+    """How answers are drawn."""
+
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    max_tokens: int | None = Field(default=2048, gt=0)
+
+
+class LoopLimits(Model):
+    """How far to go for a support set."""
+
+    repairs: int = Field(default=2, ge=0, le=20)
+    regenerations: int = Field(default=1, ge=0, le=20)
+    fill: Literal["rules", "none"] = Field(default="rules", description="who completes what the LLM cannot")
+    near_duplicate: float = Field(default=0.9, gt=0, le=1)
+
+
+class ShardSettings(Model):
+    """How shards are cut."""
+
+    size: int = Field(default=1000, ge=1, le=100_000, description="samples in a shard")
+
+
+class PipelineSpec(Model):
+    """A pipeline file."""
+
+    label_schema: str = Field(alias="schema", description="a schema's id, or the path of its file")
+    prompt: str = Field(default="template", description="a prompt's name, or the path of its file")
+    captions: int = Field(default=10, ge=1, le=100, description="captions in a support set")
+    seed: int = 0
+    engine: Mapping[str, Any] = Field(
+        default={}, description="name (rules, openai) and its settings; a model alone means openai; nothing means rules"
+    )
+    sampling: SamplingSettings = SamplingSettings()
+    data: DataSettings = DataSettings()
+    triplets: TripletSettings = TripletSettings()
+    loop: LoopLimits = LoopLimits()
+    shards: ShardSettings = ShardSettings()
+    out: Path | None = Field(default=None, description="output folder; out/SCHEMA if left out")
+    name: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="the run's folder, instead of its hash"
+    )
+
+    @model_validator(mode="after")
+    def _engine_has_a_name(self) -> Self:
+        if "name" in self.engine and self.engine["name"] not in engines.NAMES:
+            name = str(self.engine["name"])
+            raise ValueError(
+                f"engine.name {name!r} is not one of {', '.join(engines.NAMES)}{did_you_mean(name, engines.NAMES)}"
+            )
+        return self
+
+
+def load_pipeline(name: str | Mapping[str, Any], overrides: Sequence[str] = ()) -> PipelineSpec:
+    """Return a pipeline by its name, the path of its file, or its content, with ``a.b=value`` overrides applied.
+
+    Raises:
+        PipelineError: it is not valid; says where and what is.
+    """
+    if isinstance(name, str):
+        path = resources.find("pipelines", name)
+        data, where = read_yaml(path, PipelineError), str(path)
+        if not isinstance(data, dict):
+            raise PipelineError(f"{where}: a pipeline is a mapping that has at least 'schema'")
+    else:
+        data, where = dict(name), "pipeline"
+    for override in overrides:
+        _override(data, override)
+    try:
+        return PipelineSpec.model_validate(data)
+    except ValidationError as e:
+        known = _paths(PipelineSpec)
+        unknown = [".".join(map(str, i["loc"])) for i in e.errors() if i["type"] == "extra_forbidden"]
+        hint = did_you_mean(unknown[0], known) if unknown else ""
+        raise PipelineError(f"{where}{' with --set' if overrides else ''}: {explain(e)}.{hint}") from None
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path.strip():
+        raise PipelineError(f"--set {override!r}: write it as --set section.key=value")
+    *sections, last = path.strip().split(".")
+    for section in sections:
+        inner = data.get(section)
+        data[section] = dict(inner) if isinstance(inner, Mapping) else {}
+        data = data[section]
+    try:
+        data[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        data[last] = text
+
+
+def _paths(model: type[Model], prefix: str = "") -> list[str]:
+    """Return the dotted names of all settings."""
+    names = []
+    for name, info in model.model_fields.items():
+        names.append(prefix + (info.alias or name))
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Model):
+            names += _paths(info.annotation, f"{prefix}{name}.")
+    return names

@@ -1,0 +1,175 @@
+"""A first draft of a label schema, from a label table that nobody has described: what a person then puts right."""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import yaml
+
+from captioner.errors import SchemaError, TableError, did_you_mean
+from captioner.labels import parse_list
+from captioner.references import without_extension
+from captioner.schema import Library, fold_label, load_library
+from captioner.sheets import Sheet
+
+IMAGE_NAMES = (
+    "image",
+    "filename",
+    "file",
+    "path",
+    "filepath",
+    "image index",
+    "image id",
+    "image name",
+    "img",
+    "id",
+    "key",
+)
+LABEL_NAMES = (
+    "label",
+    "labels",
+    "finding labels",
+    "class",
+    "class name",
+    "category",
+    "categories",
+    "diagnosis",
+    "dx",
+    "target",
+)
+MOST_CLASSES = 400
+SEPARATORS = ("|", ";", ",")
+
+
+def draft(table: Path, *, schema_id: str, modality: str, anatomy: str, library: Library | None = None) -> str:
+    """Return the YAML of a schema for a table, or for a folder whose subfolders are the classes.
+
+    The names of classes are looked up among the concepts; those that are found take their wordings from there, the others
+    get the label itself as a name and a comment that asks for a look.
+
+    Args:
+        table: a label table or a folder of folders of images.
+        schema_id: the schema's id.
+        modality: id of the modality.
+        anatomy: id of the anatomy.
+        library: the concepts; those that are installed if None.
+
+    Raises:
+        TableError: the file cannot be read, or no column looks like labels.
+        SchemaError: the modality or the anatomy is not known.
+    """
+    library = library or load_library()
+    for what, value, known in (("modality", modality, library.modalities), ("anatomy", anatomy, library.anatomies)):
+        if value not in known:
+            raise SchemaError(
+                f"no {what} {value!r}.{did_you_mean(value, known)} There are: {', '.join(sorted(known))}."
+            )
+    layout, labels = _folders(table) if table.is_dir() else _columns(Sheet(table), table.name)
+    if len(labels) > MOST_CLASSES:
+        raise TableError(f"{table}: {len(labels):,} different labels: this does not look like a column of classes")
+    lines = [
+        f"# A draft from {table.name}. Look at every class: is the name what a specialist would write, with no abbreviation?",
+        "# Then: captioner schema lint THIS_FILE",
+        *_yaml({"id": schema_id, "title": schema_id, "modality": modality, "anatomy": anatomy, "tables": [layout]}),
+        "classes:",
+    ]
+    fields = (anatomy, modality, *library.anatomies[anatomy].within, "general")
+    for label in labels:
+        lines += _entry(label, fields, library)
+    return "\n".join(lines) + "\n"
+
+
+def _yaml(value: object) -> list[str]:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110).rstrip("\n").split("\n")
+
+
+def _entry(label: str, fields: Sequence[str], library: Library) -> list[str]:
+    """Return the lines of a class; only a concept of the dataset's own fields is taken without asking."""
+    concepts = _concepts(label, library)
+    own = [c for c in concepts if c.partition(".")[0] in fields]
+    code = yaml.safe_dump(label, allow_unicode=True, width=1000).split("\n")[0]
+    if len(own) == 1:
+        return [f"  - code: {code}", f"    concept: {own[0]}"]
+    remark = f"  # one of these concepts? {', '.join(concepts)}" if concepts else "  # look: name, kind, synonyms"
+    name = yaml.safe_dump(_readable(label), allow_unicode=True, width=1000).split("\n")[0]
+    kind = ["    kind: normal"] if re.fullmatch(r"(?i)normal|healthy|no[ _-]finding", label) else []
+    return [f"  - code: {code}", f"    name: {name}{remark}", *kind]
+
+
+def _readable(label: str) -> str:
+    text = " ".join(re.sub(r"[_\-/]+", " ", label).split())
+    return text if any(c.isupper() for c in text[1:]) else text.lower()
+
+
+def _concepts(label: str, library: Library) -> list[str]:
+    wanted = fold_label(_readable(label))
+    found = [i for i, c in library.concepts.items() if fold_label(c.name) == wanted]
+    if not found:
+        found = [i for i, c in library.concepts.items() if wanted in map(fold_label, (*c.synonyms, *c.abbreviations))]
+    return found[:4]
+
+
+def _folders(root: Path) -> tuple[dict[str, object], list[str]]:
+    labels = set()
+    for folder, _, files in os.walk(root):
+        if any(_names_image(f) for f in files) and Path(folder) != root:
+            labels.add(Path(folder).relative_to(root).as_posix())
+    if not labels:
+        raise TableError(f"{root}: no folders of images below it")
+    return {"layout": "folders"}, sorted(labels)
+
+
+def _columns(sheet: Sheet, name: str) -> tuple[dict[str, object], list[str]]:
+    positions = [i for i, column in enumerate(sheet.names) if column]
+    read = sheet.read(positions)
+    cells = {sheet.names[i]: read.cells[i] for i in positions}
+    distinct = {column: [str(v.as_py()).strip() for v in array.unique()] for column, array in cells.items()}
+    rows = len(read.rows)
+    image = _image_column(distinct, rows)
+    base: dict[str, object] = {"files": [{"match": name}], "image": image}
+    binary = [
+        column
+        for column, values in distinct.items()
+        if column != image and set(values) <= {"0", "1", "0.0", "1.0", "-1", "-1.0", ""} and len(set(values) - {""}) > 1
+    ]
+    if len(binary) >= 2:
+        return {"layout": "one_hot"} | base | {"columns": {c: c for c in binary}}, binary
+    column = _label_column(distinct, image, rows)
+    values = [v for v in distinct[column] if v]
+    if lists := [parse_list(v) for v in values if v.startswith("[")]:
+        return {"layout": "literals"} | base | {"column": column}, _sorted(x for one in lists for x in one or ())
+    for separator in SEPARATORS:
+        parts = {p.strip() for v in values for p in v.split(separator) if p.strip()}
+        if any(separator in v for v in values) and len(parts) < len(values):
+            return {"layout": "names"} | base | {"column": column, "separator": separator}, _sorted(parts)
+    return {"layout": "names"} | base | {"column": column}, _sorted(values)
+
+
+def _image_column(distinct: dict[str, list[str]], rows: int) -> str:
+    named = [c for c, values in distinct.items() if sum(map(_names_image, values[:100])) > len(values[:100]) / 2]
+    likely = [c for c in distinct if c.casefold().replace("_", " ").replace("-", " ") in IMAGE_NAMES]
+    unique = [c for c, values in distinct.items() if len(values) == rows]
+    for found in (named, [c for c in likely if c in unique], likely, unique):
+        if found:
+            return found[0]
+    raise TableError(f"no column looks like image names; there are: {', '.join(distinct)}")
+
+
+def _label_column(distinct: dict[str, list[str]], image: str, rows: int) -> str:
+    others = {c: v for c, v in distinct.items() if c != image}
+    likely = [c for c in others if c.casefold().replace("_", " ").replace("-", " ") in LABEL_NAMES]
+    few = sorted((len(v), c) for c, v in others.items() if 1 < len(v) <= max(2, min(MOST_CLASSES, rows // 2)))
+    if likely:
+        return likely[0]
+    if few:
+        return few[0][1]
+    raise TableError(f"no column looks like labels; there are: {', '.join(distinct)}")
+
+
+def _names_image(text: str) -> bool:
+    return without_extension(text) != text
+
+
+def _sorted(labels: Iterable[str]) -> list[str]:
+    return sorted({x.strip() for x in labels if x.strip()}, key=lambda x: (x.casefold(), x))
