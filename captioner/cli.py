@@ -1,0 +1,585 @@
+"""The command line: parse, call, print. The only module that prints.
+
+Exit codes: 0 done; 1 failed, something left out, or below a threshold; 2 bad usage or input; 130 stopped by Ctrl-C.
+"""
+
+import contextlib
+import json
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from captioner.errors import CaptionerError, UsageError
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+app = typer.Typer(
+    help="From label tables to checked, multi-caption WebDataset shards, with any LLM.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+prompt_app = typer.Typer(help="Look at prompts.", no_args_is_help=True)
+schema_app = typer.Typer(
+    help="The catalogue of label schemas: list, show, check, start a new one.", no_args_is_help=True
+)
+shards_app = typer.Typer(help="Image shards, caption shards, and whether they are whole.", no_args_is_help=True)
+app.add_typer(prompt_app, name="prompt")
+app.add_typer(schema_app, name="schema")
+app.add_typer(shards_app, name="shards")
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="a.b=c", help="Change a setting of the pipeline; may be repeated.")
+]
+DataOption = Annotated[Path | None, typer.Option("--data", help="The dataset's folder (data.root).")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="The output folder.")]
+
+
+def version(show: bool) -> None:
+    if show:
+        from importlib.metadata import version as installed
+
+        out.print(f"captioner {installed('captioner')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show where in the code an error came from.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """See [bold]captioner COMMAND --help[/] for examples of each command."""
+
+
+@app.command()
+def demo(out_dir: Annotated[Path, typer.Option("--out", help="Where to put everything.")] = Path("demo")) -> None:
+    """Do the whole job offline, in under a minute, on a small dataset that it makes itself.
+
+    Example: captioner demo --out /tmp/demo
+    """
+    from captioner import run as running
+    from captioner.demo import make_dataset
+    from captioner.pipeline import load_pipeline
+
+    data = out_dir / "data"
+    if not (data / "labels.csv").is_file():
+        if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
+            raise UsageError(f"{out_dir}: exists and is not a demo. Choose another folder with --out.")
+        make_dataset(data)
+        out.print(f"drew a small dataset: {data}/labels.csv and {data}/images/")
+    spec = load_pipeline("demo", [f"data.root={json.dumps(str(data))}", f"out={json.dumps(str(out_dir / 'out'))}"])
+    plan = running.prepare(spec)
+    with stoppable(), reporter() as report:
+        summary = running.execute(plan, report)
+    print_summary(summary)
+    folder = Path(summary.out) / "runs" / summary.run
+    print_sample(folder / "captions")
+    out.print()
+    out.print("[bold]Where to look[/]")
+    out.print(f"  {summary.out}/images/             image shards, with a manifest")
+    out.print(f"  {folder}/captions/  caption shards: same names, keys and order")
+    out.print(f"  {folder}/support_sets.parquet, rejected.parquet")
+    out.print(f"  {summary.out}/rejected_rows.csv    the rows that were left out on purpose, with the reason for each")
+    out.print("[bold]What to do next[/]")
+    out.print(
+        "  another style     captioner run demo --data demo/data --out demo/out --set prompt=plain".replace(
+            "demo/", f"{out_dir}/"
+        )
+    )
+    out.print("  an LLM            … --set engine.model=MODEL --set engine.base_url=http://localhost:8000/v1")
+    out.print("  your own dataset  captioner schema list, then captioner run NAME --data FOLDER")
+    out.print("  nobody has described it yet?  captioner schema new TABLE.csv")
+
+
+@app.command()
+def run(
+    pipeline: Annotated[str, typer.Argument(help="A pipeline's name or file.")],
+    data: DataOption = None,
+    out_dir: OutOption = None,
+    settings: SetOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run a pipeline, or go on with it where it stopped.
+
+    Example: captioner run chestxray14 --data ~/nih
+
+    With an API: captioner run chestxray14 --data ~/nih --set prompt=report --set engine.model=gpt-5-mini
+
+    With your own server: captioner run chestxray14 --data ~/nih --set engine.model=Qwen/Qwen3-32B --set engine.base_url=http://localhost:8000/v1
+    """
+    from captioner import run as running
+
+    with stoppable(), reporter(quiet=as_json) as report:
+        plan = running.prepare(pipeline_of(pipeline, data, out_dir, settings), report)
+        for note in plan.notes:
+            report.note(f"note: {note}")
+        summary = running.execute(plan, report)
+    if as_json:
+        print_json(asdict(summary) | {"exit_code": summary.exit_code})
+    else:
+        print_summary(summary)
+    raise typer.Exit(summary.exit_code)
+
+
+@app.command()
+def plan(
+    pipeline: Annotated[str, typer.Argument(help="A pipeline's name or file.")],
+    data: DataOption = None,
+    out_dir: OutOption = None,
+    settings: SetOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say what a run would do: samples, distinct triplets, requests, tokens, disk. Nothing is sent or written.
+
+    Example: captioner plan chestxray14 --data ~/nih
+    """
+    from captioner import run as running
+
+    with reporter(quiet=as_json) as report:
+        prepared = running.prepare(pipeline_of(pipeline, data, out_dir, settings), report)
+        forecast = running.forecast(prepared)
+    if as_json:
+        print_json(asdict(forecast))
+        return
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_row("run", f"{prepared.out}/runs/{forecast.run}{' (exists)' if forecast.done else ''}")
+    table.add_row("rows", f"{forecast.rows:,}")
+    table.add_row(
+        "rows with a usable label" + (" and an image" if prepared.with_images else ""), f"{forecast.samples:,}"
+    )
+    for code, number in forecast.rejected_rows.items():
+        table.add_row(f"  left out: {code}", f"{number:,}")
+    table.add_row("distinct triplets", f"{forecast.triplets:,} ({forecast.done:,} done)")
+    table.add_row("requests", f"{forecast.requests:,} at least")
+    table.add_row("prompt tokens", f"about {forecast.prompt_tokens:,} (an estimate: 4 characters a token)")
+    table.add_row("completion tokens", f"about {forecast.completion_tokens:,} (an estimate)")
+    table.add_row("disk", f"about {forecast.disk_bytes / 1e6:,.1f} MB")
+    out.print(table)
+    for note in prepared.notes:
+        out.print(f"note: {note}", markup=False)
+
+
+@app.command()
+def status(
+    folder: Annotated[Path, typer.Argument(help="An output folder, or one run's folder.")], as_json: JsonFlag = False
+) -> None:
+    """Say how runs stand, also while they are under way.
+
+    Example: captioner status out/chestxray14
+    """
+    from captioner.store import Ledger
+
+    ledgers = sorted(folder.glob("ledger.sqlite")) or sorted(folder.glob("runs/*/ledger.sqlite"))
+    if not ledgers:
+        raise UsageError(f"{folder}: no run in this folder (no runs/*/ledger.sqlite)")
+    rows: list[dict[str, Any]] = []
+    for path in ledgers:
+        with Ledger(path, read_only=True) as ledger:
+            rows.append({"run": path.parent.name} | asdict(ledger.totals()))
+    if as_json:
+        print_json(rows)
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in (
+        "run",
+        "complete",
+        "filled",
+        "open",
+        "failed",
+        "given up",
+        "captions",
+        "rejected",
+        "requests",
+        "tokens",
+    ):
+        table.add_column(column, justify="left" if column == "run" else "right")
+    for row in rows:
+        states = row["triplets"]
+        cells = [states.get(s, 0) for s in ("complete", "filled", "open", "failed", "incomplete")]
+        cells += [row["accepted"], row["rejected"], row["requests"], row["prompt_tokens"] + row["completion_tokens"]]
+        table.add_row(row["run"], *(f"{c:,}" for c in cells))
+    out.print(table)
+
+
+@app.command()
+def check(
+    schema: Annotated[str, typer.Option("--schema", help="A schema's id or file.")],
+    source: Annotated[Path, typer.Option("--input", help="JSONL, CSV or Parquet with columns labels and caption.")],
+    target: Annotated[Path, typer.Option("--output", help="Where the verdicts go; JSONL, CSV or Parquet.")],
+    labels: Annotated[str, typer.Option(help="Name of the column of labels.")] = "labels",
+    caption: Annotated[str, typer.Option(help="Name of the column of captions.")] = "caption",
+    min_agreement: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Exit with 1 if a smaller share of the captions agrees.")
+    ] = None,
+) -> None:
+    """Check captions against their labels.
+
+    Example: captioner check --schema chestxray14 --input captions.jsonl --output verdicts.jsonl
+    """
+    from captioner.captions_file import check_file
+    from captioner.schema import load_schema
+
+    agreeing, rows = check_file(load_schema(schema), source, target, labels=labels, caption=caption)
+    share = agreeing / rows if rows else 0.0
+    out.print(
+        f"{agreeing:,} of {rows:,} captions agree with their labels ({share:.1%}); verdicts: {target}", markup=False
+    )
+    if min_agreement is not None and share < min_agreement:
+        err.print(f"below --min-agreement {min_agreement}")
+        raise typer.Exit(1)
+
+
+@prompt_app.command("list")
+def prompt_list() -> None:
+    """List the prompts that there are."""
+    from captioner import resources
+    from captioner.prompts import load_prompt
+
+    for name in resources.names("prompts"):
+        prompt = load_prompt(name)
+        out.print(f"{name:<12} {prompt.hash}  {prompt.path}", markup=False)
+
+
+@prompt_app.command("show")
+def prompt_show(
+    schema: Annotated[str, typer.Argument(help="A schema's id or file.")],
+    labels: Annotated[str, typer.Option("--labels", help="Labels, joined by | or by the schema's own separator.")],
+    prompt: Annotated[str, typer.Option("--prompt", help="A prompt's name or file.")] = "template",
+    count: Annotated[int, typer.Option("--captions", min=1, help="How many captions are asked for.")] = 10,
+    attributes: Annotated[
+        list[str] | None, typer.Option("--attribute", metavar="name=value", help="An attribute; may be repeated.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print exactly what would be sent for some labels.
+
+    Example: captioner prompt show chestxray14 --labels "Effusion|Nodule" --prompt report
+    """
+    from captioner.captions_file import parse_labels
+    from captioner.generate import answer_schema
+    from captioner.prompts import load_prompt
+    from captioner.schema import load_schema
+    from captioner.tables import Labels
+    from captioner.triplets import make_triplet
+
+    loaded = load_schema(schema)
+    pairs = [a.partition("=")[::2] for a in attributes or ()]
+    triplet = make_triplet(loaded, Labels(parse_labels(labels, loaded)), attributes=pairs)
+    messages = load_prompt(prompt).render(loaded, triplet, count)
+    if as_json:
+        body = {"messages": [asdict(m) for m in messages], "response_schema": answer_schema(count)}
+        print_json(body | {"triplet": asdict(triplet)})
+        return
+    for message in messages:
+        out.rule(message.role, align="left", style="dim")
+        out.print(message.content, markup=False)
+
+
+@schema_app.command("list")
+def schema_list(as_json: JsonFlag = False) -> None:
+    """List the label schemas that there are."""
+    from captioner import resources
+    from captioner.schema import load_library, load_schema
+
+    library = load_library()
+    rows: list[dict[str, Any]] = []
+    for name in resources.names("label_schemas"):
+        schema = load_schema(name)
+        modalities = {library.modalities[schema.modality_of(c)].name: None for c in schema.classes}
+        anatomies = {library.anatomies[schema.anatomy_of(c)].name: None for c in schema.classes}
+        rows.append(
+            {
+                "id": schema.id,
+                "title": schema.title,
+                "classes": len(schema.classes),
+                "modality": list(modalities),
+                "anatomy": list(anatomies),
+                "terms": schema.terms,
+            }
+        )
+    if as_json:
+        print_json(rows)
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("id", "title", "classes", "modality", "anatomy"):
+        table.add_column(column, justify="right" if column == "classes" else "left")
+    for row in rows:
+        table.add_row(row["id"], escape(row["title"]), str(row["classes"]), _few(row["modality"]), _few(row["anatomy"]))
+    out.print(table)
+
+
+@schema_app.command("show")
+def schema_show(
+    schema: Annotated[str, typer.Argument(help="A schema's id or file.")], as_json: JsonFlag = False
+) -> None:
+    """Show what a schema says: its classes, their names, and the wordings that captions may use."""
+    from captioner.schema import load_schema
+
+    loaded = load_schema(schema)
+    if as_json:
+        print_json(loaded.model_dump(mode="json", exclude_defaults=True))
+        return
+    out.print(f"[bold]{escape(loaded.title)}[/] ({loaded.id})")
+    for label, text in (
+        ("about", loaded.description),
+        ("page", loaded.homepage),
+        ("terms", loaded.terms),
+        ("cite", loaded.cite),
+    ):
+        if text:
+            out.print(f"{label}: {text}", markup=False)
+    for table in loaded.tables:
+        files = ", ".join(f.match for f in table.files) or "folders"
+        out.print(f"table: {table.layout}: {files}", markup=False)
+    grid = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("code", "name", "kind", "group", "other wordings"):
+        grid.add_column(column)
+    for item in loaded.classes:
+        group = f"{item.group} {'' if item.level is None else item.level}" if item.group else ""
+        grid.add_row(*map(escape, (item.code, item.name, item.kind, group, _few(item.wordings[1:], 5))))
+    out.print(grid)
+
+
+@schema_app.command("lint")
+def schema_lint(
+    schemas: Annotated[list[str] | None, typer.Argument(help="Ids or files; all if none is given.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Look for what would make captions wrong: unexpanded abbreviations, a synonym of two classes, a truncated name.
+
+    Example: captioner schema lint my_schema.yaml
+    """
+    from captioner import agreement, resources
+    from captioner.schema import load_schema
+
+    problems: list[dict[str, Any]] = []
+    names = schemas or resources.names("label_schemas")
+    for name in names:
+        problems += [{"schema": name} | asdict(p) for p in agreement.lint(load_schema(name))]
+    if as_json:
+        print_json(problems)
+    else:
+        for p in problems:
+            style = "red" if p["level"] == "error" else "yellow"
+            out.print(
+                f"[{style}]{p['level']}[/] {escape(str(p['schema']))}: {escape(p['where'])}: {escape(p['message'])} {escape(p['fix'])}"
+            )
+        errors = sum(p["level"] == "error" for p in problems)
+        out.print(f"{len(names)} schema{'s' * (len(names) != 1)}: {errors} errors, {len(problems) - errors} warnings")
+    if any(p["level"] == "error" for p in problems):
+        raise typer.Exit(1)
+
+
+@schema_app.command("new")
+def schema_new(
+    table: Annotated[Path, typer.Argument(help="A label table, or a folder whose subfolders are the classes.")],
+    modality: Annotated[str, typer.Option(help="Such as xray, ct, mri, ultrasound, fundus, histology.")],
+    anatomy: Annotated[str, typer.Option(help="Such as chest, brain, retina, breast, knee, skin.")],
+    schema_id: Annotated[
+        str | None, typer.Option("--id", help="The schema's id; the table's name if left out.")
+    ] = None,
+    target: Annotated[
+        Path | None, typer.Option("--out", help="The file to write; label_schemas/ID.yaml if left out.")
+    ] = None,
+) -> None:
+    """Draft a schema for a label table that nobody has described yet; you then put it right.
+
+    Example: captioner schema new labels.csv --modality xray --anatomy chest
+    """
+    from captioner.scaffold import draft
+
+    if not table.exists():
+        raise UsageError(f"{table}: no such file or folder")
+    name = schema_id or re.sub(r"[^a-z0-9]+", "_", table.name.partition(".")[0].lower()).strip("_") or "dataset"
+    path = target or Path("label_schemas") / f"{name}.yaml"
+    if path.exists():
+        raise UsageError(f"{path}: exists already; choose another file with --out")
+    text = draft(table, schema_id=name, modality=modality, anatomy=anatomy)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    out.print(f"wrote {path}. Next: look at every class in it, then", markup=False)
+    out.print(f"  captioner schema lint {path}", markup=False)
+    out.print(f"  captioner run {name} --data {table if table.is_dir() else table.parent}", markup=False)
+
+
+@schema_app.command("json-schema")
+def schema_json_schema() -> None:
+    """Print the JSON Schema of a label schema file, for editors.
+
+    Example: captioner schema json-schema > label_schema.json
+    """
+    from captioner.schema import json_schema
+
+    print_json(json_schema())
+
+
+@shards_app.command("build")
+def shards_build(
+    schema: Annotated[str, typer.Argument(help="A schema's id or file.")],
+    data: Annotated[Path, typer.Option("--data", help="The dataset's folder.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="The output folder.")],
+    size: Annotated[int, typer.Option(min=1, help="Samples in a shard.")] = 1000,
+) -> None:
+    """Write the image shards of a dataset alone; runs then add captions beside them.
+
+    Example: captioner shards build chestxray14 --data ~/nih --out out/chestxray14
+    """
+    from captioner import run as running
+    from captioner.pipeline import load_pipeline
+
+    spec = load_pipeline({"schema": schema, "data": {"root": data}, "out": out_dir, "shards": {"size": size}})
+    with stoppable(), reporter() as report:
+        images, rejected = running.build_shards(running.prepare(spec, report), report)
+    out.print(
+        f"{images.images:,} images in {images.shards:,} shards ({images.written:,} written now): {out_dir}/images"
+    )
+    if rejected:
+        out.print(f"{rejected:,} rows left out: {out_dir}/rejected_rows.csv")
+        raise typer.Exit(1)
+
+
+@shards_app.command("verify")
+def shards_verify(
+    folder: Annotated[Path, typer.Argument(help="An output folder, or a folder of shards.")], as_json: JsonFlag = False
+) -> None:
+    """Find truncated shards, flipped bits, and shards that do not belong: what readers pass over in silence.
+
+    Example: captioner shards verify out/chestxray14
+    """
+    from captioner.shards import verify
+
+    folders = [f for f in (folder / "images", *sorted(folder.glob("runs/*/captions"))) if f.is_dir()] or [folder]
+    problems = [problem for each in folders for problem in verify(each)]
+    if as_json:
+        print_json([asdict(p) for p in problems])
+    else:
+        for problem in problems:
+            err.print(f"{problem}", markup=False)
+        out.print(f"{len(folders)} folders: " + (f"{len(problems)} problems" if problems else "all shards are whole"))
+    if problems:
+        raise typer.Exit(1)
+
+
+def pipeline_of(name: str, data: Path | None, out_dir: Path | None, settings: list[str] | None) -> Any:
+    """Return the pipeline that a command line asks for."""
+    from captioner import resources
+    from captioner.pipeline import load_pipeline
+
+    overrides = list(settings or ())
+    if data is not None:
+        overrides.append(f"data.root={json.dumps(str(data))}")
+    if out_dir is not None:
+        overrides.append(f"out={json.dumps(str(out_dir))}")
+    known = resources.names("pipelines")
+    if name not in known and name in resources.names("label_schemas"):  # every schema can be run with the defaults
+        return load_pipeline({"schema": name}, overrides)
+    return load_pipeline(name, overrides)
+
+
+def reporter(*, quiet: bool = False) -> Any:
+    """Return the progress display that fits where the output goes."""
+    from captioner.progress import LineReporter, LiveReporter
+
+    if quiet:
+        return LineReporter(Console(quiet=True))
+    return LiveReporter(err) if err.is_terminal else LineReporter(err)
+
+
+def print_summary(summary: Any) -> None:
+    """Print what a run came to."""
+    from captioner.progress import counts
+
+    states = summary.triplets
+    out.print(f"[bold]{escape(summary.run)}[/] in {escape(summary.out)}")
+    out.print(f"  rows        {summary.rows:,}, {summary.samples:,} usable")
+    if summary.images is not None:
+        out.print(f"  images      {summary.images:,} in shards")
+    out.print(f"  triplets    {sum(states.values()):,} ({counts(states)})")
+    out.print(f"  captions    {summary.captions:,} accepted ({counts(summary.sources)}), {summary.rejected:,} refused")
+    if summary.rejected_by_code:
+        out.print(f"  refused for {counts(summary.rejected_by_code)}")
+    if summary.prompt_tokens:
+        out.print(
+            f"  tokens      {summary.prompt_tokens:,} in, {summary.completion_tokens:,} out, {summary.requests:,} requests"
+        )
+    if summary.rejected_rows:
+        out.print(f"  left out    {counts(summary.rejected_rows)}: see {escape(summary.out)}/rejected_rows.csv")
+    if not summary.complete:
+        unfinished = {s: n for s, n in states.items() if s in ("open", "failed", "incomplete")}
+        out.print(f"[red]not complete:[/] {counts(unfinished) or 'no captions'}; start the same command again to go on")
+    if summary.excluded:
+        out.print(
+            f"[yellow]{summary.excluded:,} rows have a label but no usable image[/] (exit code 1; "
+            "--set data.missing=ignore where this is as it should be)"
+        )
+
+
+def print_sample(captions: Path) -> None:
+    """Print a few of the captions that were written."""
+    from captioner.shards import load_captions
+
+    shard = next(iter(sorted(captions.glob("*.tar"))), None)
+    if shard is None:
+        return
+    out.print("[bold]Some of the captions[/]")
+    records = load_captions(shard)
+    for key in list(records)[:: max(1, len(records) // 6)][:6]:
+        out.print(f"  {key}: {records[key]['captions'][0]}", markup=False)
+
+
+def print_json(value: Any) -> None:
+    """Print JSON on stdout, and nothing else."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _few(items: Any, limit: int = 3) -> str:
+    items = list(items)
+    return ", ".join(items[:limit]) + (f" and {len(items) - limit} more" if len(items) > limit else "")
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Let Ctrl-C end a command with a word on how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print("stopped. What was accepted is kept: start the same command again to go on.")
+        raise typer.Exit(130) from None
+
+
+def main() -> None:
+    """Run the command line: a message and an exit code for whatever a person can put right, and never a traceback."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        app()
+    except CaptionerError as e:
+        if debug:
+            raise
+        err.print(f"[bold red]error:[/] {escape(str(e))}")
+        sys.exit(e.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except Exception as e:
+        if debug:
+            raise
+        err.print(f"[bold red]internal error:[/] {escape(type(e).__name__)}: {escape(str(e))}")
+        err.print("This is a fault of captioner's. Please report it with what --debug prints (captioner --debug …).")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

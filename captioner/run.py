@@ -1,0 +1,463 @@
+"""A run from end to end: the stages of a pipeline, in order.
+
+A run is keyed by content: the same schema, prompt, engine, model and settings resume the same run; anything else is a new
+one, in a folder of its own beside the same image shards.
+"""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from captioner import agreement, engines, outputs
+from captioner.engines import Engine, Sampling
+from captioner.errors import PipelineError, SchemaError, did_you_mean
+from captioner.folder import claim, lock
+from captioner.generate import Generator, LoopSettings
+from captioner.images import locate
+from captioner.pipeline import PipelineSpec
+from captioner.prompts import Prompt, load_prompt
+from captioner.schema import LabelSchema, hash_of, load_schema
+from captioner.shards import ImageItem, ImageReport, atomic, build_captions, build_images
+from captioner.store import Ledger, Totals
+from captioner.tables import SampleTable, read_samples
+from captioner.triplets import Triplet, distinct
+
+
+class Reporter(Protocol):
+    """Whoever tells a person how a run is going."""
+
+    def note(self, text: str) -> None:
+        """Say something once."""
+
+    def start(self, stage: str, total: int | None) -> None:
+        """A stage begins, with so many steps."""
+
+    def advance(self, done: int, totals: Totals | None = None) -> None:
+        """So many steps of the stage are done."""
+
+
+class Silent:
+    """Tells nobody."""
+
+    def note(self, text: str) -> None: ...
+    def start(self, stage: str, total: int | None) -> None: ...
+    def advance(self, done: int, totals: Totals | None = None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a run came to.
+
+    Attributes:
+        run: the run's folder name.
+        out: the output folder.
+        rows: rows of the label table.
+        samples: rows with a usable label.
+        images: images in shards; None for a run without images.
+        triplets: state → number of triplets.
+        captions: accepted captions.
+        rejected: captions that were refused.
+        rejected_by_code: agreement code → how often.
+        rejected_rows: code → rows of the table that were left out.
+        sources: who wrote the accepted captions.
+        requests, prompt_tokens, completion_tokens: what was asked, over all sessions of the run.
+        notes: what a person should know.
+        complete: every triplet has its support set.
+        excluded: rows that should have an image and have none that is usable.
+    """
+
+    run: str
+    out: str
+    rows: int
+    samples: int
+    images: int | None
+    triplets: Mapping[str, int]
+    captions: int
+    rejected: int
+    rejected_by_code: Mapping[str, int]
+    rejected_rows: Mapping[str, int]
+    sources: Mapping[str, int]
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    notes: tuple[str, ...]
+    complete: bool
+    excluded: int
+
+    @property
+    def exit_code(self) -> int:
+        """0 where everything was captioned, else 1."""
+        return 0 if self.complete and not self.excluded else 1
+
+
+@dataclass(slots=True)
+class Plan:
+    """Everything that a run is made of, before anything is asked or written."""
+
+    spec: PipelineSpec
+    schema: LabelSchema
+    prompt: Prompt
+    engine: Engine
+    samples: SampleTable
+    triplets: tuple[Triplet, ...]
+    index: "np.ndarray[Any, Any]"
+    with_images: bool
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def asked(self) -> tuple[Triplet, ...]:
+        """The triplets to ask for: those that a sample has."""
+        if self.spec.triplets.all:
+            return self.triplets
+        return tuple(self.triplets[i] for i in np.unique(self.index))
+
+    @property
+    def settings(self) -> LoopSettings:
+        """How far the loop goes."""
+        spec = self.spec
+        sampling = Sampling(spec.sampling.temperature, spec.sampling.top_p, spec.sampling.max_tokens, spec.seed)
+        return LoopSettings(
+            captions=spec.captions,
+            repairs=spec.loop.repairs,
+            regenerations=spec.loop.regenerations,
+            fill=spec.loop.fill == "rules",
+            near_duplicate=spec.loop.near_duplicate,
+            sampling=sampling,
+        )
+
+    @property
+    def hash(self) -> str:
+        """Sixteen hex digits over everything that decides what the captions are."""
+        triplets = self.spec.triplets.model_dump(mode="json", exclude={"all"})
+        return hash_of(
+            [self.schema.hash, self.prompt.hash, self.engine.name, self.engine.model, asdict(self.settings), triplets]
+        )
+
+    @property
+    def run(self) -> str:
+        """Name of the run's folder."""
+        model = re.sub(r"[^a-z0-9.]+", "-", self.engine.model.rsplit("/", 1)[-1].lower()).strip("-.")[:40]
+        slug = self.engine.name if self.engine.name == "rules" else model
+        return self.spec.name or f"{slug}-{self.prompt.name}-{self.hash[:8]}"
+
+    @property
+    def image_root(self) -> Path:
+        """The folder that image paths are relative to."""
+        images = self.spec.data.images
+        folder = images if isinstance(images, Path) else data_root(self.spec, self.schema)
+        return folder if folder.is_dir() else folder.parent
+
+    @property
+    def out(self) -> Path:
+        """The output folder."""
+        return self.spec.out or Path("out") / self.schema.id
+
+
+def data_root(spec: PipelineSpec, schema: LabelSchema) -> Path:
+    """Return the folder (or the table's file) that the dataset is read from."""
+    return spec.data.root or Path("data") / schema.id
+
+
+def prepare(spec: PipelineSpec, report: Reporter | None = None) -> Plan:
+    """Read the schema, the prompt and the label table, and find the images; nothing is asked or written.
+
+    Raises:
+        CaptionerError: any of them is not usable.
+    """
+    report = report or Silent()
+    schema = load_schema(spec.label_schema)
+    problems = [p for p in agreement.lint(schema) if p.level == "error"]
+    if problems:
+        more = f" (and {len(problems) - 1} more: captioner schema lint {spec.label_schema})" if problems[1:] else ""
+        raise SchemaError(f"{schema.id}: {problems[0].where}: {problems[0].message} {problems[0].fix}{more}")
+    prompt = load_prompt(spec.prompt)
+    engine = engines.make(spec.engine, schema)
+    for name in spec.triplets.attributes:
+        if name not in schema.attributes:
+            known = ", ".join(schema.attributes) or "none"
+            raise PipelineError(
+                f"triplets.attributes: {name!r} is no attribute of schema {schema.id!r} (it has: {known})."
+                f"{did_you_mean(name, schema.attributes)}"
+            )
+    root = data_root(spec, schema)
+    report.start("reading the label table", None)
+    samples = read_samples(schema, root, table=spec.data.table)
+    notes = list(samples.notes)
+    with_images = spec.data.images != "none"
+    if with_images:
+        folder = spec.data.images if isinstance(spec.data.images, Path) else root
+        report.start("finding images", len(samples.frame))
+        located = locate(samples, folder if folder.is_dir() else folder.parent)
+        if len(located.frame) == 0 and len(samples.frame) > 0 and spec.data.images == "auto":
+            with_images = False
+            notes.append(
+                f"none of the {len(samples.frame):,} rows has its image below {folder}: captions alone are written. "
+                "Give the images' folder with --set data.images=FOLDER."
+            )
+        else:
+            samples = located
+    attributes: Sequence[str] = spec.triplets.attributes
+    if spec.triplets.per == "image" and not attributes:
+        attributes = tuple(schema.attributes)
+    triplets, index = distinct(schema, samples, negatives=spec.triplets.negatives, attributes=attributes)
+    return Plan(spec, schema, prompt, engine, samples, triplets, index, with_images, notes)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a run would do.
+
+    Attributes:
+        run: the run's folder name.
+        rows, samples: of the label table; samples have a usable label and, with images, an image.
+        rejected_rows: code → rows that are left out.
+        triplets: distinct ones to ask for.
+        done: of these, how many the run has finished already.
+        requests: at least so many.
+        prompt_tokens, completion_tokens: estimates at four characters a token.
+        disk_bytes: of image and caption shards still to be written, an estimate.
+    """
+
+    run: str
+    rows: int
+    samples: int
+    rejected_rows: Mapping[str, int]
+    triplets: int
+    done: int
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    disk_bytes: int
+
+
+def forecast(plan: Plan) -> Forecast:
+    """Return what a run would do; reads file sizes and the ledger, if there is one."""
+    asked = plan.asked
+    path = plan.out / "runs" / plan.run / "ledger.sqlite"
+    finished: set[str] = set()
+    if path.is_file():
+        with Ledger(path, read_only=True) as ledger:
+            finished = {t.id for t, status, _ in ledger.states() if status not in {"open", "failed"}}
+    left = [t for t in asked if t.id not in finished]
+    step = max(1, len(left) // 200)  # a sample of the prompts is enough for an estimate
+    rendered = [plan.prompt.render(plan.schema, t, plan.spec.captions) for t in left[::step]]
+    characters = sum(len(m.content) for messages in rendered for m in messages)
+    requests = 0 if plan.engine.name == "rules" else len(left)
+    prompt_tokens = round(characters / max(1, len(rendered)) * requests / 4)
+    caption_bytes = 160 * plan.spec.captions
+    images = 0
+    if plan.with_images:
+        images = sum((plan.image_root / path).stat().st_size + 1024 for path in plan.samples.frame["path"])
+        if (plan.out / "images" / "manifest.parquet").is_file():
+            images = 0
+    return Forecast(
+        run=plan.run,
+        rows=plan.samples.rows,
+        samples=len(plan.samples.frame),
+        rejected_rows={str(k): int(v) for k, v in plan.samples.rejects["code"].value_counts().items()},
+        triplets=len(asked),
+        done=len(asked) - len(left),
+        requests=requests,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=requests * caption_bytes // 4,
+        disk_bytes=images + len(plan.samples.frame) * (caption_bytes + 1024) + len(asked) * 4 * caption_bytes,
+    )
+
+
+def build_shards(plan: Plan, report: Reporter) -> tuple[ImageReport, int]:
+    """Write the image shards of a plan alone; return the report and how many rows with a label have no image.
+
+    Raises:
+        OutputError, StorageError: as for :func:`execute`.
+    """
+    with atomic.storage(plan.out), lock(plan.out):
+        claim(plan.out, plan.schema.id)
+        images = _images(plan, report)
+        outputs.write_rejected_rows(plan.out / "rejected_rows.csv", plan.samples.rejects)
+    return images, _excluded(plan)
+
+
+def _excluded(plan: Plan) -> int:
+    return int(plan.samples.rejects["code"].isin(IMAGE_CODES).sum()) if plan.with_images else 0
+
+
+def execute(plan: Plan, report: Reporter | None = None) -> Summary:
+    """Run or resume: images into shards, captions for every triplet, caption shards beside the images.
+
+    Raises:
+        OutputError: the output folder is of something else, or in use.
+        EngineError: the engine cannot be used.
+        StorageError: the disk is full.
+    """
+    report = report or Silent()
+    with atomic.storage(plan.out), lock(plan.out):
+        claim(plan.out, plan.schema.id)
+        folder = plan.out / "runs" / plan.run
+        folder.mkdir(parents=True, exist_ok=True)
+        with Ledger(folder / "ledger.sqlite", plan.hash) as ledger:
+            return asyncio.run(_stages(plan, ledger, folder, report))
+
+
+async def _stages(plan: Plan, ledger: Ledger, folder: Path, report: Reporter) -> Summary:
+    try:
+        # Before the images: a key that does not work shows in a second, not after an hour of copying.
+        await plan.engine.check()
+        atomic.write(folder / "pipeline.yaml", _resolved(plan).encode())
+        images = _images(plan, report) if plan.with_images else None
+        outputs.write_rejected_rows(plan.out / "rejected_rows.csv", plan.samples.rejects)
+        await _generate(plan, ledger, report)
+    finally:
+        await plan.engine.close()
+    report.start("writing captions", None)
+    sets = outputs.support_sets(plan.schema, ledger)
+    outputs.write_parquet(folder / "support_sets.parquet", sets, outputs.SUPPORT_SETS)
+    outputs.write_parquet(folder / "rejected.parquet", outputs.rejected(ledger), outputs.REJECTED)
+    _write_captions(plan, folder, sets)
+    summary = _summarise(plan, ledger, images)
+    atomic.write(folder / "summary.json", (json.dumps(asdict(summary), indent=2, ensure_ascii=False) + "\n").encode())
+    return summary
+
+
+def _images(plan: Plan, report: Reporter) -> ImageReport:
+    """Write the image shards, and leave out of the plan the samples whose image turns out to be unusable."""
+    samples = plan.samples
+    frame = samples.frame
+    report.start("writing image shards", len(frame))
+    items = (
+        ImageItem(key, plan.image_root / path, path) for key, path in zip(frame["key"], frame["path"], strict=True)
+    )
+    images = build_images(
+        items, plan.out / "images", dataset=plan.schema.id, per_shard=plan.spec.shards.size, progress=report.advance
+    )
+    if images.problems:
+        problems = {p.key: p for p in images.problems}
+        bad = frame["key"].isin(list(problems)).to_numpy()
+        rejects = [
+            {"file": r.file, "row": r.row, "column": None, "value": r.image, "code": p.code, "reason": p.reason}
+            for r in frame[bad].itertuples()
+            for p in [problems[str(r.key)]]
+        ]
+        samples.rejects = pd.concat([samples.rejects, pd.DataFrame(rejects)], ignore_index=True)
+        samples.frame = frame[~bad].reset_index(drop=True)
+        plan.index = plan.index[~bad]
+    return images
+
+
+async def _generate(plan: Plan, ledger: Ledger, report: Reporter) -> None:
+    asked = plan.asked
+    ledger.add_triplets(asked)
+    report.start("captioning", len(asked))
+
+    def changed() -> None:
+        totals = ledger.totals()
+        report.advance(sum(n for s, n in totals.triplets.items() if s != "open"), totals)
+
+    generator = Generator(plan.schema, plan.prompt, plan.engine, ledger, plan.settings)
+    await generator.run(frozenset(t.id for t in asked), _seldom(changed))
+    changed()
+
+
+def _seldom(action: Callable[[], None]) -> Callable[[], None]:
+    """Call an action at most five times a second, and for at most a twentieth of the time."""
+    due = 0.0
+
+    def call() -> None:
+        nonlocal due
+        begin = time.monotonic()
+        if begin >= due:
+            action()
+            end = time.monotonic()
+            due = end + max(0.2, 20 * (end - begin))
+
+    return call
+
+
+def _write_captions(plan: Plan, folder: Path, sets: Sequence[Mapping[str, Any]]) -> None:
+    """Write caption shards beside the images, or, without images, a table of captions."""
+    by_triplet = {s["triplet"]: s for s in sets}
+    set_of = [by_triplet.get(t.id) for t in plan.triplets]
+    if not plan.with_images:
+        rows = outputs.caption_table(plan.samples, [set_of[i] for i in plan.index])
+        outputs.write_parquet(folder / "captions.parquet", rows, outputs.CAPTIONS)
+        return
+    triplet_of = dict(zip(plan.samples.frame["key"], plan.index.tolist(), strict=True))
+
+    def record(key: str) -> dict[str, Any] | None:
+        place = triplet_of.get(key)
+        found = None if place is None else set_of[place]
+        if found is None:
+            return None
+        fields = {"captions": found["captions"], "labels": found["findings"], "triplet": found["triplet"]}
+        return fields | {"run": plan.run}
+
+    build_captions(plan.out / "images", folder / "captions", captions=record, run=plan.run)
+
+
+def _summarise(plan: Plan, ledger: Ledger, images: ImageReport | None) -> Summary:
+    totals = ledger.totals()
+    codes = plan.samples.rejects["code"].value_counts().to_dict()
+    unfinished = sum(totals.triplets.get(s, 0) for s in ("open", "failed", "incomplete"))
+    return Summary(
+        run=plan.run,
+        out=str(plan.out),
+        rows=plan.samples.rows,
+        samples=len(plan.samples.frame),
+        images=images.images if images else None,
+        triplets=totals.triplets,
+        captions=totals.accepted,
+        rejected=totals.rejected,
+        rejected_by_code=totals.by_code,
+        rejected_rows={str(k): int(v) for k, v in codes.items()},
+        sources=totals.by_source,
+        requests=totals.requests,
+        prompt_tokens=totals.prompt_tokens,
+        completion_tokens=totals.completion_tokens,
+        notes=tuple(plan.notes),
+        complete=unfinished == 0 and totals.accepted > 0,
+        excluded=0 if plan.spec.data.missing == "ignore" else _excluded(plan),
+    )
+
+
+IMAGE_CODES = frozenset(
+    {
+        *("missing_image", "ambiguous_image", "outside_root", "bad_image_reference"),
+        *("corrupt_image", "unreadable", "unsupported_type", "changed_while_read"),
+    }
+)
+"""Reasons for which a row that has a label has no image in the shards."""
+
+
+def _resolved(plan: Plan) -> str:
+    """Return the run's own pipeline file: every setting, what the names stood for, and no secret."""
+    settings = plan.spec.model_dump(mode="json", by_alias=True, exclude={"engine"})
+    engine = {"name": plan.engine.name, "model": plan.engine.model} | _without_secrets(plan.spec.engine)
+    record = settings | {
+        "engine": engine,
+        "run": plan.run,
+        "hashes": {"run": plan.hash, "schema": plan.schema.hash, "prompt": plan.prompt.hash},
+        "resolved_schema": plan.schema.model_dump(mode="json", exclude_defaults=True),
+        "prompt_text": plan.prompt.sources,
+    }
+    return yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _without_secrets(engine: Mapping[str, Any]) -> dict[str, Any]:
+    """Headers, bodies, and the user part and query of a URL may hold keys: they are not written down."""
+    safe = dict(engine)
+    for key in ("headers", "extra_body"):
+        if safe.get(key):
+            safe[key] = dict.fromkeys(safe[key], "(not stored)")
+    if isinstance(safe.get("base_url"), str):
+        url = urlsplit(safe["base_url"])
+        safe["base_url"] = urlunsplit((url.scheme, url.netloc.rpartition("@")[2], url.path, "", ""))
+    return safe

@@ -1,0 +1,229 @@
+"""The loop: what is asked, what is accepted, what is asked again, and what is given up."""
+
+import asyncio
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captioner.engines import Answer
+from captioner.generate import Generator, LoopSettings, accepted_of, parse_answer
+from captioner.prompts import load_prompt
+from captioner.store import Ledger
+from captioner.tables import Labels
+from captioner.triplets import make_triplet
+from tests.scripted import ScriptedEngine, captions
+from tests.small import small_schema
+
+SCHEMA = small_schema()
+EFFUSION = make_triplet(SCHEMA, Labels(("Effusion",)))
+NODULE = make_triplet(SCHEMA, Labels(("Nodule",)))
+
+GOOD = [
+    "Chest X-ray showing a pleural effusion.",
+    "A pleural effusion is present on this chest radiograph.",
+    "There is fluid in the pleural space on the chest X-ray.",
+    "This radiograph of the chest demonstrates a pleural effusion.",
+]
+WRONG = "Chest X-ray showing a lung nodule."
+DENIED = "Chest X-ray without pleural effusion."
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    with Ledger(tmp_path / "ledger.sqlite", "run") as opened:
+        yield opened
+
+
+def generate(ledger, script, *, triplets=(EFFUSION,), **settings):
+    engine = ScriptedEngine(script)
+    settings = {"captions": 3, "repairs": 2, "regenerations": 1, "fill": False} | settings
+    generator = Generator(SCHEMA, load_prompt("template"), engine, ledger, LoopSettings(**settings))
+    ledger.add_triplets(triplets)
+    asyncio.run(generator.run())
+    return engine
+
+
+def accepted(ledger, triplet=EFFUSION):
+    return [c.caption for c in accepted_of(ledger.attempts(triplet.id))]
+
+
+def status(ledger, triplet=EFFUSION):
+    return next(s for t, s, _ in ledger.states() if t == triplet)
+
+
+def test_good_answers_are_accepted_at_the_first_asking(ledger):
+    engine = generate(ledger, lambda r: captions(*GOOD[:3]))
+    assert accepted(ledger) == GOOD[:3]
+    assert status(ledger) == "complete"
+    assert len(engine.asked) == 1
+
+
+@pytest.mark.parametrize("bad", [WRONG, DENIED, "Possible pleural effusion on chest X-ray.", "A normal chest X-ray."])
+def test_no_caption_that_disagrees_with_its_label_is_accepted(ledger, bad):
+    generate(
+        ledger,
+        lambda r: captions(bad, *GOOD[:2]) if "cannot be used" not in r.messages[-1].content else captions(GOOD[3]),
+    )
+    assert bad not in accepted(ledger)
+    assert accepted(ledger) == [*GOOD[:2], GOOD[3]]
+
+
+def test_a_repair_asks_only_for_what_is_missing_and_says_what_was_wrong_and_what_would_pass(ledger):
+    engine = generate(ledger, lambda r: captions(WRONG, *GOOD[:2]) if len(r.messages) == 2 else captions(GOOD[2]))
+    repair = engine.asked[1]
+    assert repair.count == 1
+    text = repair.messages[-1].content
+    assert WRONG in text
+    assert "missing label" in text
+    assert "pleural effusion" in text
+    assert GOOD[0] in text
+    assert [a.kind for a in ledger.attempts(EFFUSION.id)] == ["ask", "repair"]
+
+
+def test_after_the_repairs_it_is_asked_afresh_and_then_given_up(ledger):
+    engine = generate(ledger, lambda r: captions(WRONG, WRONG, WRONG), repairs=2, regenerations=1)
+    assert [a.kind for a in ledger.attempts(EFFUSION.id)] == ["ask", "repair", "repair", "regenerate"]
+    assert len(engine.asked) == 4
+    assert len({r.key for r in engine.asked}) == 4
+    assert status(ledger) == "incomplete"
+    assert accepted(ledger) == []
+
+
+def test_the_built_in_writer_completes_what_the_engine_cannot_and_is_named_as_the_source(ledger):
+    generate(ledger, lambda r: captions(GOOD[0]), fill=True, captions=10)
+    attempts = ledger.attempts(EFFUSION.id)
+    assert attempts[-1].kind == "fill"
+    sources = [c.source for c in accepted_of(attempts)]
+    assert sources == ["engine"] + ["rules"] * 9
+    assert len(set(accepted(ledger))) == 10
+    assert status(ledger) == "filled"
+
+
+def test_duplicates_and_near_duplicates_within_a_set_are_failures(ledger):
+    twins = [GOOD[0], GOOD[0].upper(), "Chest X-ray, showing a pleural effusion"]
+    engine = generate(ledger, lambda r: captions(*twins) if len(r.messages) == 2 else captions(*GOOD[1 : 1 + r.count]))
+    first = ledger.attempts(EFFUSION.id)[0]
+    assert [c.accepted for c in first.captions] == [True, False, False]
+    assert first.captions[1].issues[-1]["code"] == "duplicate"
+    assert accepted(ledger) == [GOOD[0], GOOD[1], GOOD[2]]
+    assert engine.asked[1].count == 2
+
+
+def test_more_captions_than_asked_for_are_recorded_and_not_kept(ledger):
+    generate(ledger, lambda r: captions(*GOOD))
+    attempt = ledger.attempts(EFFUSION.id)[0]
+    assert accepted(ledger) == GOOD[:3]
+    assert attempt.problems == ("4 captions where 3 were asked for",)
+    assert attempt.captions[3].issues[-1]["code"] == "surplus"
+
+
+def test_identical_questions_are_asked_once(ledger):
+    # Attributes tell these triplets apart, but this template's schema of prompts shows the same text for both.
+    twins = [EFFUSION, make_triplet(small_schema(id="other"), Labels(("Effusion",)))]
+    engine = generate(ledger, lambda r: captions(*GOOD[:3]), triplets=twins)
+    assert twins[0].id != twins[1].id
+    assert len(engine.asked) == 1
+    assert all(status(ledger, t) == "complete" for t in twins)
+
+
+def test_a_request_without_an_answer_is_left_for_the_next_start_and_never_filled(ledger):
+    generate(ledger, lambda r: None, fill=True)
+    assert status(ledger) == "failed"
+    assert accepted(ledger) == []
+    engine = generate(ledger, lambda r: captions(*GOOD[:3]))
+    assert len(engine.asked) == 1
+    assert status(ledger) == "complete"
+
+
+def test_an_answer_that_came_is_never_asked_for_again(ledger):
+    class KilledError(Exception):
+        pass
+
+    def dies(request):
+        if request.triplet == NODULE:
+            raise KilledError
+        return captions(*GOOD[:3])
+
+    with pytest.raises(KilledError):
+        generate(ledger, dies, triplets=(EFFUSION, NODULE))
+    nodules = [c.replace("pleural effusion", "lung nodule") for c in (GOOD[0], GOOD[1], GOOD[3])]
+    engine = generate(ledger, lambda r: captions(*nodules), triplets=(EFFUSION, NODULE))
+    assert [r.triplet for r in engine.asked] == [NODULE]
+    assert accepted(ledger) == GOOD[:3]
+    assert accepted(ledger, NODULE) == nodules
+
+
+def test_an_answer_that_was_stored_but_not_yet_judged_is_judged_at_the_next_start(ledger):
+    probe = ScriptedEngine(lambda r: None)
+    generator = Generator(SCHEMA, load_prompt("template"), probe, ledger, LoopSettings(captions=3))
+    ledger.add_triplets([EFFUSION])
+    request = generator.next_request(EFFUSION)
+    ledger.add_answer(Answer(request.key, captions(*GOOD[:3]), "stop"))
+    asyncio.run(generator.run())
+    assert probe.asked == []
+    assert accepted(ledger) == GOOD[:3]
+
+
+def test_when_the_rules_of_checking_change_stored_answers_are_judged_anew_and_none_is_asked_again(ledger):
+    generate(ledger, lambda r: captions(*GOOD[:3]))
+    ledger.set_meta("checker", "an older version")
+    engine = generate(ledger, lambda r: pytest.fail("asked again"))
+    assert engine.asked == []
+    assert accepted(ledger) == GOOD[:3]
+    assert status(ledger) == "complete"
+
+
+def test_seeds_are_derived_so_that_a_run_can_be_repeated_and_rounds_differ(ledger, tmp_path):
+    first = generate(ledger, lambda r: captions(WRONG))
+    with Ledger(tmp_path / "again.sqlite", "run") as other:
+        second = generate(other, lambda r: captions(WRONG))
+    assert [r.sampling.seed for r in first.asked] == [r.sampling.seed for r in second.asked]
+    assert len({r.sampling.seed for r in first.asked}) == len(first.asked)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("I cannot help with that.", "not of the form"),
+        ("", "not of the form"),
+        ('{"captions": ["A chest X-ray', "not JSON"),
+        ('{"captions": []}', "captions"),
+        ('{"captions": [1]}', "captions.0"),
+        ('{"caption": "x"}', "captions"),
+        ('{"captions": ["A chest\\u0000 X-ray."]}', "control characters"),
+        ('{"captions": ["A \\u202echest X-ray."]}', "control characters"),
+        ('{"captions": ["' + "x" * 601 + '"]}', "captions.0"),
+        ("[" * 100_000, "nested"),
+    ],
+)
+def test_an_answer_that_is_not_what_was_asked_for_gives_no_captions_and_a_reason(text, reason):
+    found, problems = parse_answer(Answer("k", text, "stop"))
+    assert found == []
+    assert reason in problems[0]
+
+
+@pytest.mark.parametrize("finish", ["length", "content_filter"])
+def test_a_cut_off_answer_gives_no_captions_even_where_a_part_looks_whole(finish):
+    found, problems = parse_answer(Answer("k", captions(*GOOD), finish))
+    assert found == []
+    assert problems
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    ["{}", "```json\n{}\n```", "Here are the captions:\n{}\nI hope this helps.", "<think>Let me {{see}}</think>{}"],
+)
+def test_what_surrounds_the_json_does_no_harm(wrapped):
+    text = wrapped.replace("{}", captions(*GOOD)).replace("{{see}}", "{see}")
+    assert parse_answer(Answer("k", text, "stop")) == (GOOD, [])
+
+
+@given(
+    st.text()
+    | st.recursive(st.none() | st.text(), lambda c: st.lists(c) | st.dictionaries(st.text(), c)).map(json.dumps)
+)
+def test_no_answer_whatsoever_breaks_the_parser(text):
+    found, problems = parse_answer(Answer("k", text, "stop"))
+    assert bool(found) != bool(problems)
