@@ -140,7 +140,7 @@ class Capabilities:
             return
         if level == "json_object":
             body["response_format"] = {"type": "json_object"}
-        if self._schema is None or self._schema[0] is not schema:
+        if self._schema is None or self._schema[0] != schema:
             self._schema = schema, json.dumps(schema, ensure_ascii=False)
         words = f"Answer with one JSON object and nothing else. It must follow this JSON Schema:\n{self._schema[1]}"
         last = body["messages"][-1]
