@@ -2,6 +2,7 @@
 
 import ast
 import csv
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -49,6 +50,11 @@ def flair_file(folder: Path, name: str, *cells: list[str]) -> Path:
     )
     frame.to_csv(folder / name)
     return folder / name
+
+
+@functools.cache
+def real_table(name: str, folder: Path) -> SampleTable:
+    return read_samples(load_schema(name), folder)
 
 
 # ---- concepts
@@ -401,7 +407,7 @@ def test_every_string_of_the_27_label_tables_is_a_class_or_has_a_rule(real_data:
 
 def test_the_collection_is_read_whole_and_every_row_is_a_sample_or_a_reject(real_data: Path) -> None:
     schema = load_schema("retina_flair")
-    table = read_samples(schema, real_data / "retina" / "flair_tables")
+    table = real_table(schema.id, real_data / "retina" / "flair_tables")
     assert table.rows == 59_603
     assert len(table.frame) + len(table.rejects) == table.rows
     assert set(table.rejects["code"]) == {"duplicate_row", "no_label", "contradiction"}
@@ -412,7 +418,7 @@ def test_the_collection_is_read_whole_and_every_row_is_a_sample_or_a_reject(real
 
 def test_every_row_with_a_string_that_stands_for_a_class_keeps_the_class(real_data: Path) -> None:
     schema = load_schema("retina_flair")
-    table = read_samples(schema, real_data / "retina" / "flair_tables")
+    table = real_table(schema.id, real_data / "retina" / "flair_tables")
     kept = {
         (f, int(r)): p for f, r, p in zip(table.frame["file"], table.frame["row"], table.frame["labels"], strict=True)
     }
