@@ -296,6 +296,7 @@ class TestGrammar:
             ("OCT scan", "an"),
             ("8-year-old boy", "an"),
             ("ACL tear", "an"),
+            ("FLAIR hyperintensity", "a"),
         ],
     )
     def test_articles_follow_the_sound(self, text: str, expected: str):

@@ -119,7 +119,7 @@ class _Composer:
         if positives:
             positives += self._organs
         self._kinds = {c.kind for c in positives}
-        self._positives = [wordings.positive(c) for c in positives]
+        self._positives = self._folded(positives)
         self._structures = wordings.structures(positives[0]) if len(positives) == 1 else ()
         said = {p.text for phrases in self._positives for p in phrases}
         self._absences = [wordings.denied(c, said) for c in classes if c.kind == "absence"]
@@ -136,13 +136,32 @@ class _Composer:
         self._abnormal_deck = rng.deck(frames.ABNORMAL)
         self._shown_deck = rng.deck(frames.SHOWN)
 
-    @staticmethod
-    def _deniable(denied: LabelClass, classes: Sequence[LabelClass]) -> bool:
+    def _folded(self, classes: Sequence[LabelClass]) -> list[tuple[NounPhrase, ...]]:
+        """Return the phrases of each class; one that a phrase of its child holds needs none of its own.
+
+        "Mild diabetic retinopathy" asserts diabetic retinopathy: naming both would read as two things.
+        """
+        phrases = {c.code: self._wordings.positive(c) for c in classes}
+        for parent in classes:
+            for child in classes:
+                if child.code in phrases and self._wordings.implies(child, parent):
+                    holding = tuple(p for p in phrases[child.code] if any(_holds(p, q) for q in phrases[parent.code]))
+                    if holding:
+                        phrases[child.code] = holding
+                        del phrases[parent.code]
+                        break
+        return list(phrases.values())
+
+    def _deniable(self, denied: LabelClass, classes: Sequence[LabelClass]) -> bool:
         """Say whether a denied class is worth a word and cannot contradict what is there."""
-        implied = {p for c in classes for p in (*c.parents, *c.supports)}
         groups = {c.group for c in classes if c.group}
-        targets = {denied.code, denied.concept}
-        return denied.kind in ("finding", "device") and not targets & implied and denied.group not in groups
+        near = {s for c in classes for s in (*c.supports, *c.signs)}
+        return (
+            denied.kind in ("finding", "device")
+            and denied.group not in groups
+            and not {denied.code, denied.concept} & near
+            and not any(self._wordings.implies(c, denied) for c in classes)
+        )
 
     def caption(self) -> str:
         """Return a caption; the next call returns another, most of the time."""
@@ -170,11 +189,10 @@ class _Composer:
         )
         first, rest = items[:split], items[split:]
         frame = next(f for f in self._deck if self._fits(f, items, whole=not rest))
-        subject = "{f} {is_}" in frame.text
         text = self._fill(
             frame,
             [i.text for i in items],
-            **(_slots(first) | {"f": self._list(first, subject=subject)}),
+            **(_slots(first) | {"f": self._list(first, frame.text)}),
         )
         if rest:
             also = self._rng.pick(
@@ -182,8 +200,7 @@ class _Composer:
             )
             return self._deny(
                 Frame("", tail=False),
-                f"{text}. "
-                + also.format(f=self._list(rest, subject="{f} {is_}" in also), is_=_are(rest), there_is=_is(rest[0])),
+                f"{text}. " + also.format(f=self._list(rest, also), is_=_are(rest), there_is=_is(rest[0])),
             )
         return self._deny(frame, text, inline=frame.text.endswith(("{f}", "{bare_f}")), lone=len(first) == 1)
 
@@ -228,14 +245,15 @@ class _Composer:
         """Pick a wording: the name about half the time."""
         return phrases[0] if self._rng.chance(0.45) else self._rng.pick(phrases)
 
-    def _list(self, items: Sequence[NounPhrase], *, subject: bool) -> str:
+    def _list(self, items: Sequence[NounPhrase], frame: str) -> str:
+        """Return the findings as one phrase; two of them are joined in several ways, where the sentence bears it."""
         texts = [str(i) for i in items]
-        if len(texts) == 2 and self._rng.chance(0.35):
-            return (
-                f"both {texts[0]} and {texts[1]}"
-                if subject or self._rng.chance(0.3)
-                else f"{texts[0]} as well as {texts[1]}"
-            )
+        if len(texts) == 2 and "also" not in frame and self._rng.chance(0.35):
+            subject = "{f} {is_}" in frame
+            if (subject or self._rng.chance(0.3)) and not frame.startswith("there"):
+                return f"both {texts[0]} and {texts[1]}"
+            if not subject:
+                return f"{texts[0]} as well as {texts[1]}"
         return join(texts)
 
     def _some_negatives(self) -> list[NounPhrase]:
@@ -267,6 +285,7 @@ class _Composer:
             return False
         return (
             ("one" not in needs or len(items) == 1)
+            and ("singular" not in needs or all(i.number != "plural" for i in items))
             and ("several" not in needs or (len(items) > 1 and whole))
             and ("disease" not in needs or all(i.number == "mass" and i.text.endswith(_DISEASE) for i in items))
             and ("finding" not in needs or self._kinds <= {"finding", "grade"})
@@ -351,6 +370,10 @@ def _is(item: NounPhrase) -> str:
 
 def _are(items: Sequence[NounPhrase]) -> str:
     return "are" if len(items) > 1 else _is(items[0])
+
+
+def _holds(phrase: NounPhrase, other: NounPhrase) -> bool:
+    return f" {other.text.lower()} " in f" {phrase.text.lower()} "
 
 
 def _opening(caption: str) -> tuple[str, ...]:

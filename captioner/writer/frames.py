@@ -10,7 +10,9 @@ same where a single thing takes an article, ``{d_is}`` its verb; ``{o}`` an orga
 from dataclasses import dataclass
 from typing import Literal
 
-Needs = Literal["one", "several", "free view", "disease", "grade", "device", "finding", "singular part", "own anatomy"]
+Needs = Literal[
+    "one", "several", "free view", "disease", "grade", "device", "finding", "singular", "singular part", "own anatomy"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ POSITIVE = _frames(
     "the {v} depicts {f}",
     "the image is {a_v} and shows {f}",
     "the findings {on} this {v} are {f} | several, finding, no tail",
-    "the finding {on} this {v} is {f} | one, finding, no tail",
+    "the finding {on} this {v} is {f} | one, singular, finding, no tail",
     "{f} {is_} seen {on} this {v}",
     "{f} {is_} visible {on} this {v}",
     "{f} {is_} present {on} this {v}",
@@ -87,7 +89,7 @@ POSITIVE = _frames(
     "{on} the {v}, {f} {is_} evident",
     "{on} {free_v}, {f} {is_} demonstrated | free view",
     "shown here is {a_v} with {f}",
-    "shown {on} this {v} {there_is} {f} | no tail",
+    "shown {on} this {v} {is_} {f} | no tail",
     "signs of {bare_f} are seen {on} this {v} | disease",
     "{v} with features of {bare_f} | disease",
     "the appearances {on} this {v} are those of {bare_f} | disease",
@@ -233,7 +235,7 @@ SHOWN = _frames(
     "{on} this {v}, {f} {is_} visible",
     "{on} the {v}, {f} {is_} shown",
     "shown here is {a_v0} of {f} | own anatomy",
-    "shown {on} this {v} is {f} | no tail",
+    "shown {on} this {v} {is_} {f} | no tail",
 )
 
 ORGAN = _frames(

@@ -16,16 +16,16 @@ def vocabulary(text: str) -> frozenset[str]:
 # Heads of noun phrases that take "a" or "an", beyond those in -oma, -cyst, -thorax and -cele.
 _COUNT = vocabulary(
     """
-    abnormality abscess adhesion aneurysm anomaly appearance area band body bulla calculus cap cataract catheter cavity
+    abnormality abscess adhesion aneurysm anomaly appearance area band biceps body bulla calculus cap cataract catheter cavity
     clip coalition collection coloboma condition contusion crescent cup cuff cyst defect deformity density deposit device
     detachment diaphragm disc disk disorder disruption disturbance dot effusion embolus exudate fibroid fistula fleck
     focus fold fracture gallbladder gallstone graft granule growth heart herniation hernia hole hyperintensity image
-    implant impingement infarct infarction infiltrate injury insufficiency intensity irregularity kidney layer leak lesion
+    implant impingement infarct infarction infiltrate injury insufficiency intensity irregularity kidney layer leak lens lesion
     ligament line liver lump lung lymphocyte macroaneurysm macula malformation mass meniscus membrane microaneurysm
-    module myoma naevus neoplasm nerve nevus nodule occlusion opacity organ pacemaker papilla patch pattern phenomenon
-    plaque polyp process prosthesis protrusion pterygium pucker ratio reaction region reflex retina ring rupture scan
+    module myoma naevus neoplasm nerve nevus nodule occlusion opacity organ pacemaker pancreas papilla patch pattern phenomenon
+    plaque polyp process prosthesis protrusion pterygium pucker quadriceps ratio reaction region reflex retina ring rupture scan
     scar screw shadow shunt sign silhouette spleen spondylolisthesis spot sprain spur stenosis stent stoma stone strain
-    streak stroke structure sulcus suture tear tendon thrombus torsion tube tumor tumour ulcer valve varix vein vessel
+    streak stroke structure sulcus suture tear tendon thrombus torsion tract triceps tube tumor tumour ulcer valve varix vein vessel
     wire xanthelasma
     """
 )
@@ -33,7 +33,7 @@ _COUNT = vocabulary(
 _MASS = vocabulary(
     """
     adenocarcinoma air ascites atelectasis atrophy bleeding blood bone cancer carcinoma cartilage change collapse consolidation
-    coverage cupping damage debris dehiscence destruction discontinuity disease distention distension dysfunction edema
+    coverage cupping damage debris dehiscence destruction diabetes discontinuity disease distention distension dysfunction edema
     effacement emphysema engorgement enlargement epithelium exposure failure fat fluid gas glaucoma haemorrhage haze
     hemorrhage hyperinflation impairment infection involvement ischaemia ischemia leakage loss maculopathy malignancy
     marrow nonperfusion perfusion hypertension mucosa mucus muscle myopia narrowing nicking oedema opacification pallor pathology pleura
@@ -41,7 +41,7 @@ _MASS = vocabulary(
     swelling tension thickening tissue tortuosity toxicity trachoma traction trauma uptake wear weakening
     """
 )
-_PLURAL = vocabulary("bodies changes debris drusen flecks findings lungs menisci metastases opacities pleurae")
+_PLURAL = vocabulary("bodies changes debris drusen flecks foramina findings lungs menisci metastases opacities pleurae")
 _MASS_ENDINGS = (
     *(
         "itis",
@@ -75,7 +75,9 @@ _MASS_ENDINGS = (
     *("phosis", "lordosis", "opsia", "phakia", "rrhage", "rrhea", "atism", "ysema", "pnea", "tropia"),
 )
 _COUNT_ENDINGS = ("oma", "cyst", "thorax", "cele", "phyte", "lith", "sion")
-_PREPOSITIONS = vocabulary("of in on with at from due involving affecting within to by for around about near")
+_PREPOSITIONS = vocabulary(
+    "of in on with at from due involving affecting within to by for around about near containing"
+)
 # A wording with one of these is a clause, a denial or a hedge: it cannot stand where a noun phrase stands.
 _NOT_NOMINAL = vocabulary(
     """
@@ -86,6 +88,7 @@ _NOT_NOMINAL = vocabulary(
 _WORD = re.compile(r"[^\s]+")
 # Letters whose names begin with a vowel, for initialisms: an MRI, an X-ray, an H&E-stained section, a CT scan.
 _VOWEL_LETTERS = frozenset("AEFHILMNORSX")
+_SPOKEN = 5
 _CONSONANT_U = re.compile(r"eu|ewe|one\b|uni(?![nm])|ur[eio]|ut|uv|us[eu]|ub", re.IGNORECASE)
 
 
@@ -117,7 +120,8 @@ def article(text: str) -> str:
     first = re.split(r"[\s/]", text, maxsplit=1)[0]
     spelt = first.split("-")[0]
     if re.fullmatch(r"[A-Z](?:[A-Z&0-9+]*[A-Z0-9+])?s?", spelt):
-        return "an" if spelt[0] in _VOWEL_LETTERS else "a"
+        word = len(spelt) >= _SPOKEN and set(spelt) & set("AEIOU")  # FLAIR is said as a word
+        return "an" if spelt[0] in ("AEIOU" if word else _VOWEL_LETTERS) else "a"
     if first[:1].isdigit():
         return "an" if re.match(r"8|1[18](?!\d)", first) else "a"
     if _CONSONANT_U.match(first):
@@ -151,13 +155,13 @@ def known_number(text: str) -> Number | None:
             return "mass"
         if form in _COUNT:
             return "count"
-    if _singular(last) & (_COUNT | _MASS):
+    if singulars(last) & (_COUNT | _MASS):
         return "plural"
     if noun.endswith(_MASS_ENDINGS):
         return "mass"
     if noun.endswith(_COUNT_ENDINGS):
         return "count"
-    if any(s.endswith(_COUNT_ENDINGS) for s in _singular(noun)):
+    if any(s.endswith(_COUNT_ENDINGS) for s in singulars(noun)):
         return "plural"
     return None
 
@@ -173,14 +177,13 @@ def guess_number(text: str) -> Number:
     return "count"
 
 
-def _singular(noun: str) -> set[str]:
-    """Return what the singular of a noun could be; empty if it is no plural."""
-    if noun.endswith("ies"):
-        return {noun[:-3] + "y"}
+def singulars(noun: str) -> set[str]:
+    """Return what the singular of a noun (or of a phrase that ends with it) could be; empty if it is no plural."""
+    for plural, single in (("ies", "y"), ("sci", "scus"), ("mina", "men"), ("ae", "a")):
+        if noun.endswith(plural):
+            return {noun.removesuffix(plural) + single}
     if noun.endswith("s") and not noun.endswith(("ss", "us", "is")):
         return {noun[:-1], noun.removesuffix("es")}
-    if noun.endswith("ae"):
-        return {noun[:-1]}
     return set()
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from captioner.schema import Anatomy, Concept, LabelSchema, Library, Modality
+from captioner.schema import Anatomy, Concept, LabelClass, LabelSchema, Library, Modality
 from captioner.writer.grammar import (
     NounPhrase,
     Number,
@@ -13,6 +13,7 @@ from captioner.writer.grammar import (
     is_initialism,
     is_nominal,
     known_number,
+    singulars,
     vocabulary,
     words,
 )
@@ -22,8 +23,8 @@ from captioner.writer.grammar import (
 # a time, a degree or a subtype.
 _NEUTRAL = vocabulary(
     """
-    a abnormality abnormal alteration an and area by change damage defect disease disorder due enlarged enlargement finding
-    for in increased increase involvement lesion of opacity opacification pathology pathological pathologic process region
+    a abnormality abnormal alteration an area by change damage defect disease disorder due enlarged enlargement finding
+    for growth in increased increase involvement lesion mass of opacity opacification pathology pathological pathologic process region
     related sign silhouette size the to type with
     """
 )
@@ -32,7 +33,7 @@ _ALIKE = tuple(
     vocabulary(group)
     for group in (
         "malignant malignancy cancer cancerous",
-        "tumor tumorous tumoral neoplasm neoplastic growth mass",
+        "tumor tumorous tumoral neoplasm neoplastic",
         "hemorrhage hemorrhagic bleeding",
         "edema edematous swelling swollen",
         "effusion fluid",
@@ -46,6 +47,8 @@ _ALIKE = tuple(
 )
 # "A collapsed lung" says that it is one of two, and that all of it is collapsed; labels of an image do not.
 _PAIRED = vocabulary("lung lungs kidney kidneys eye eyes breast breasts ovary ovaries adrenal adrenals hemithorax")
+# Too little to stand for a structure.
+_VAGUE = vocabulary("artery arteries joint vessel vessels")
 # What a wording of a normal class may begin with: they all say the same.
 _HEALTHY = re.compile(r"(?:normal|healthy|unremarkable|benign|non-?(?:malignant|cancerous|neoplastic|tumou?rous))\b")
 # Words that may stand in a view and beside it.
@@ -157,12 +160,33 @@ class Wordings:
             and (is_initialism(p.text) or (_same_head(p.text, concept.name) and covers(p.text)))
         )
 
+    def implies(self, child: LabelClass, parent: LabelClass) -> bool:
+        """Say whether a class implies another, over any number of steps."""
+        wanted = {parent.code, parent.concept} - {None}
+        seen: set[str] = set()
+        pending = list(child.parents)
+        while pending:
+            target = pending.pop()
+            if target in wanted:
+                return child.code != parent.code
+            if target not in seen:
+                seen.add(target)
+                item: Concept | None = (
+                    self._schema[target] if target in self._schema else self._library.concepts.get(target)
+                )
+                pending += item.parents if item else ()
+        return False
+
     def structures(self, concept: Concept) -> tuple[NounPhrase, ...]:
         """Return the structures of an "X pathology" class that can be the subject of "is abnormal"."""
         found = []
         for text in concept.structure:
-            nominal = not re.search(r"(?:al|ar|ic|ous|ine|ary)$", text) or text.split()[-1] in ("canal", "spine")
-            if nominal and (self._says_no_more(text, concept.name)):
+            if any(other.startswith(f"{text} ") for other in concept.structure) or text in _VAGUE:
+                continue  # "anterior cruciate" for the anterior cruciate ligament
+            if any(single in concept.structure for single in singulars(text)):
+                continue  # "the menisci are abnormal" would say it of both
+            adjective = re.search(r"(?:al|ar|ic|ous|ine|ary|ian)$", text) and not text.endswith(("canal", "spine"))
+            if not adjective and self._says_no_more(text, concept.name):
                 found.append(NounPhrase(text, _structure_number(text), definite=True))
         return tuple(found)
 
@@ -196,17 +220,17 @@ class Wordings:
     def _phrases(self, concept: Concept) -> tuple[NounPhrase, ...]:
         name = concept.name
         number = concept.number or guess_number(name)
-        found = {name.casefold(): NounPhrase(name, number)}
+        found = {_spelling(name): NounPhrase(name, number)}
         for text in (*concept.synonyms, *concept.abbreviations):
             if not is_nominal(text) or head(text) in _PAIRED or self._ungraded(text, concept):
                 continue
             if is_initialism(text):
                 if any(_abbreviates(text, p.text) for p in found.values()):
-                    found.setdefault(text.casefold(), NounPhrase(text, number))
+                    found.setdefault(_spelling(text), NounPhrase(text, number))
             elif self._says_no_more(text, name):
                 phrase = NounPhrase(text, _number_of(text, number, name))
                 if {phrase.number, number} != {"count", "plural"} or head(text) == "changes":
-                    found.setdefault(text.casefold(), phrase)
+                    found.setdefault(_spelling(text), phrase)
         return tuple(found.values())
 
     def _ungraded(self, text: str, concept: Concept) -> bool:
@@ -237,6 +261,11 @@ def jingles(phrase: str, view: str) -> bool:
     """Say whether a phrase and a view share a content word ("brain tumor" on "brain MRI")."""
     said, named = _stems(phrase) - _FUNCTION, _stems(view) - _FUNCTION
     return any(a == b or _related(a, b) for a in said for b in named)
+
+
+def _spelling(text: str) -> str:
+    """Return what two wordings share that differ in case and hyphens alone; the first of them is used."""
+    return text.casefold().replace("-", " ")
 
 
 def _number_of(text: str, number: Number, name: str) -> Number:
