@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captioner.schema import LabelSchema, parse_schema
+from captioner import resources
+from captioner.schema import LabelSchema, load_library, load_schema, parse_schema
 from captioner.triplets import Labels, Triplet, make_triplet
-from captioner.writer import write_captions
+from captioner.writer import Writer, write_captions
 from captioner.writer.grammar import article, guess_number, head, is_nominal, join
 
 
@@ -276,6 +277,36 @@ class TestAttributes:
     def test_an_age_that_cannot_be_is_left_unsaid(self, age: str):
         made = captions(CHEST, ("Mass",), attributes={"age": age})
         assert not any(re.search(r"year|patient|\d|\{", c) for c in made)
+
+    @pytest.mark.parametrize(
+        ("dataset", "labels", "said"),
+        [
+            (RETINA, ("G",), r"of the left (?:eye|ocular fundus)"),
+            (KNEE, ("acl",), r"of the left knee|[Ll]eft knee MRI"),
+        ],
+    )
+    def test_the_side_is_said_where_the_triplet_holds_it(
+        self, dataset: LabelSchema, labels: tuple[str, ...], said: str
+    ):
+        made = captions(dataset, labels, attributes={"laterality": "left"})
+        assert all(re.search(said, c) for c in made)
+
+
+class TestShippedSchemas:
+    @pytest.mark.parametrize("name", resources.names("label_schemas"))
+    def test_every_class_gets_ten_clean_captions(self, name: str):
+        dataset = load_schema(name)
+        writer = Writer(dataset, load_library())
+        for item in dataset.classes:
+            made = writer.write(triplet(dataset, (item.code,)), 10)
+            assert len({normalised(c) for c in made}) == 10, item.code
+            assert max(alike(a, b) for a, b in itertools.combinations(made, 2)) < 0.9, item.code
+            for caption in made:
+                assert caption[0].isupper(), caption
+                assert caption.endswith("."), caption
+                assert not re.search(
+                    r"[{}|_]|  |\b(\w+) \1\b|\b[Aa] [aeio]\w|\b[Aa]n [bcdfgjklmnpqrstvwxyz]\w", caption
+                ), caption
 
 
 class TestGrammar:

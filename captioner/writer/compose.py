@@ -108,6 +108,7 @@ class _Composer:
         self._modality = library.modalities[triplet.modality]
         self._anatomy = library.anatomies[triplet.anatomy]
         self._details = details(schema, triplet)
+        self._eye = "eye" in (triplet.anatomy, *self._anatomy.within)
         every_view = views(self._modality, self._anatomy)
         self._views = tuple(v for v in every_view if v.anatomy)
         self._bare_views = tuple(v for v in every_view if not v.anatomy) or self._views
@@ -292,6 +293,7 @@ class _Composer:
             and ("grade" not in needs or self._kinds == {"grade"})
             and ("device" not in needs or self._kinds == {"device"})
             and ("free view" not in needs or (not self._details.person and any(v.article_free() for v in self._views)))
+            and not ("v0} of " in frame.text and self._details.person)
             and ("own anatomy" not in needs or all(self._wordings.names_anatomy(i.text) for i in items))
             and not ("{part}" in frame.text and any(self._wordings.names_anatomy(i.text) for i in items))
             and ("singular part" not in needs or not self._anatomy.plural)
@@ -339,12 +341,12 @@ class _Composer:
         text, d = view.text, self._details
         if d.projection and d.projection.lower() not in text.lower():
             text = f"{d.projection} {text}"
-        if d.side:
-            text = (
-                f"{text} of the {d.side} eye"
-                if " of the " not in text
-                else text.replace(" of the ", f" of the {d.side} ")
-            )
+        if d.side and " of the " in text:
+            text = text.replace(" of the ", f" of the {d.side} ")
+        elif d.side and self._eye:
+            text = f"{text} of the {d.side} eye"
+        elif d.side and text.startswith(self._anatomy.name):
+            text = f"{d.side} {text}"
         if d.person:
             text = f"{text} {'in' if ' of ' in text else 'of'} {d.person}"
         return text
