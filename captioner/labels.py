@@ -46,15 +46,14 @@ class Refusal:
 class Statement:
     """What the cells of one row say, before it is judged."""
 
-    signs: dict[str, set[Sign]] = field(default_factory=dict)
+    positive: set[str] = field(default_factory=set)
+    negative: set[str] = field(default_factory=set)
+    uncertain: set[str] = field(default_factory=set)
     dropped: list[str] = field(default_factory=list)
     problem: Refusal | None = None
 
     def say(self, code: str, sign: Sign) -> None:
-        self.signs.setdefault(code, set()).add(sign)
-
-    def codes(self, sign: Sign) -> set[str]:
-        return {code for code, signs in self.signs.items() if sign in signs}
+        getattr(self, sign).add(code)
 
     def refuse(self, code: str, column: str, value: str, reason: str) -> None:
         self.problem = self.problem or Refusal(code, column, value, reason)
@@ -81,11 +80,13 @@ class Reader:
         self.schema = schema
         self._here = {fold_label(k): v for k, v in (here or {}).items()}
         self._meanings: dict[str, _Meaning] = {}
+        self._compound: dict[str, bool] = {}
         self._order = {code: i for i, code in enumerate(schema.codes)}
         rules = schema.labels
         self._map = {fold_label(k): v for k, v in rules.map.items()}
         self._drop = {fold_label(k): v for k, v in rules.drop.items()}
         self._uncertain = {fold_label(k): v for k, v in rules.uncertain.items()}
+        self._place = {c.code: (schema.modality_of(c), schema.anatomy_of(c)) for c in schema.classes}
         self._implied = {code: _closure(schema, code) for code in schema.codes}
 
     # ---- cells → statements, one method a layout
@@ -109,12 +110,16 @@ class Reader:
     def one_hot(self, table: OneHotTable, targets: Mapping[str, str | None], cells: Mapping[str, str]) -> Statement:
         """Read a column for each class.
 
+        A row is the table's ``all_negative`` class only if every other class of the schema is denied in so many words.
+
         Args:
             table: the layout.
             targets: column → class code; None for a column that is no class of the schema.
             cells: column → value.
         """
         said = Statement()
+        others = (code for code in self.schema.codes if code != table.all_negative)
+        complete = set(others) <= set(targets.values())
         for column, cell in cells.items():
             value = cell.strip()
             sign: Sign | None
@@ -131,11 +136,12 @@ class Reader:
                 said.refuse("unknown_label", column, value, f"{value!r} is none of: {allowed}")
                 continue
             code = targets[column]
+            complete &= sign is not None
             if code is not None and sign is not None:
                 said.say(code, sign)
             elif code is None and sign in ("positive", "uncertain"):
                 said.refuse("unknown_label", column, value, self._unknown(column))
-        if table.all_negative and said.signs and all(signs == {"negative"} for signs in said.signs.values()):
+        if table.all_negative and complete and not said.positive and not said.uncertain:
             said.say(table.all_negative, "positive")
         return said
 
@@ -156,9 +162,14 @@ class Reader:
         return said
 
     def _joined(self, said: Statement, cell: str, separator: str | None, column: str) -> None:
-        whole = separator is None or self._meaning(cell).kind != "unknown"
+        whole = separator is None or (self._has_labels_with(separator) and self._meaning(cell).kind != "unknown")
         for part in (cell,) if whole else cell.split(separator):
             self._label(said, part, column)
+
+    def _has_labels_with(self, separator: str) -> bool:
+        if separator not in self._compound:
+            self._compound[separator] = any(separator in label for label in self._known_labels)
+        return self._compound[separator]
 
     def _label(self, said: Statement, label: str, column: str) -> None:
         meaning = self._meaning(label)
@@ -195,7 +206,7 @@ class Reader:
     def _known_labels(self) -> tuple[str, ...]:
         rules = self.schema.labels
         own = (word for c in self.schema.classes for word in (c.code, *c.aliases, c.name))
-        return (*own, *rules.map, *rules.drop, *rules.uncertain)
+        return (*own, *rules.map, *rules.drop, *rules.uncertain, *self._here)
 
     # ---- statements → labels
 
@@ -209,9 +220,9 @@ class Reader:
         """
         if said.problem:
             return said.problem
-        positive, negative, uncertain = (said.codes(s) for s in ("positive", "negative", "uncertain"))
+        positive, negative = said.positive, said.negative
+        uncertain = said.uncertain - positive - negative
         both = positive & negative
-        uncertain -= positive | negative
         if both:
             return Refusal("contradiction", column, value, f"{self._list(both)} is both asserted and denied")
         if uncertain and self.schema.uncertain == "reject":
@@ -224,9 +235,10 @@ class Reader:
         if reason := self._contradiction(positive, uncertain):
             return Refusal("contradiction", column, value, reason)
         if self.schema.negatives == "closed_world":
-            negative |= self._unlabelled(positive, uncertain)
-        implied = {i for code in positive for i in self._implied[code]}
-        negative = {c for c in negative if c not in implied and self.schema[c].concept not in implied}
+            negative = negative | self._unlabelled(positive, uncertain)
+        if negative:
+            implied = {i for code in positive for i in self._implied[code]}
+            negative = {c for c in negative if c not in implied and self.schema[c].concept not in implied}
         return Labels(self._sorted(positive), self._sorted(negative), self._sorted(uncertain))
 
     def _sorted(self, codes: Iterable[str]) -> tuple[str, ...]:
@@ -241,17 +253,16 @@ class Reader:
         if said.dropped:
             whys = {f"{label!r}: {self._drop[fold_label(label)]}" for label in said.dropped}
             return "; ".join(sorted(whys))
-        if said.signs:
+        if said.negative:
             return "every class is denied or blank, and the schema names no class for that"
         return "the row has no label"
 
     def _several_regions(self, positive: set[str]) -> str | None:
+        if len({self._place[code] for code in positive}) == 1:
+            return None
         places: dict[tuple[str, str], list[str]] = {}
         for code in self._sorted(positive):
-            item = self.schema[code]
-            places.setdefault((self.schema.modality_of(item), self.schema.anatomy_of(item)), []).append(code)
-        if len(places) == 1:
-            return None
+            places.setdefault(self._place[code], []).append(code)
         parts = (f"{self._list(codes)} is {modality} of {anatomy}" for (modality, anatomy), codes in places.items())
         return "labels of different images: " + ", ".join(parts)
 
@@ -294,15 +305,14 @@ class Reader:
 
     def _unlabelled(self, positive: set[str], uncertain: set[str]) -> set[str]:
         """Return the classes that a table with a complete list of findings denies by leaving them out."""
-        place = self.schema[next(iter(positive))]
-        where = self.schema.modality_of(place), self.schema.anatomy_of(place)
+        where = self._place[next(iter(positive))]
         return {
             item.code
             for item in self.schema.classes
             if item.kind in ("finding", "device")
             and item.code not in positive
             and not uncertain & (self._implied[item.code] | {item.code})
-            and (self.schema.modality_of(item), self.schema.anatomy_of(item)) == where
+            and self._place[item.code] == where
         }
 
 

@@ -6,6 +6,7 @@ the same result, so that a ragged or quoted table costs time but never shifts a 
 
 import csv
 import datetime as dt
+import functools
 import gzip
 import io
 import re
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from captioner.errors import TableError
@@ -122,31 +124,33 @@ class Sheet:
 
     def _read_regular(self, columns: Sequence[int], plain: Sequence[int]) -> dict[int, pa.Array] | None:
         """Return the columns, or None if the file is anything but one line a row with a cell for every name."""
-        body = self._body.partition(b"\n")[2] if self._has_header else self._body
-        body = body.rstrip(b"\r\n")
-        if len(self.names) < 2 or not body or not self._delimiter.isascii() or not self._one_line_header:
+        body = self._body
+        start = body.find(b"\n") + 1 if self._has_header else 0
+        if len(self.names) < 2 or not self._delimiter.isascii() or not self._one_line_header:
             return None
-        if b"\n\n" in body or b"\n\r\n" in body or body[:1] in (b"\r", b"\n"):
-            return None
-        kinds = {
-            f"c{i}": pa.string() if i in plain else pa.dictionary(pa.int32(), pa.string())
-            for i in range(len(self.names))
-        }
+        names = [f"c{i}" for i in range(len(self.names))]
+        wanted = [names[i] for i in columns]
         try:
             table = pa.csv.read_csv(
-                pa.BufferReader(body),
-                read_options=pa.csv.ReadOptions(column_names=list(kinds)),
+                pa.BufferReader(pa.py_buffer(body).slice(start)),
+                read_options=pa.csv.ReadOptions(column_names=names),
                 parse_options=pa.csv.ParseOptions(delimiter=self._delimiter, ignore_empty_lines=False),
                 convert_options=pa.csv.ConvertOptions(
-                    include_columns=[f"c{i}" for i in columns], column_types=kinds, strings_can_be_null=False
+                    include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string()), strings_can_be_null=False
                 ),
             )
         except pa.ArrowInvalid:
             return None
-        # A quoted line break, a lone carriage return or an unclosed quote makes these differ.
-        if table.num_rows != body.count(b"\n") + 1:
+        # A quoted line break or an unclosed quote makes these differ.
+        lines = body.count(b"\n", start) + (not body.endswith(b"\n")) if b'"' in body else table.num_rows
+        if table.num_rows != lines:
             return None
-        return {i: _one_chunk(table.column(f"c{i}").unify_dictionaries()) for i in columns}
+        arrays = [_one_chunk(table.column(name)) for name in wanted]
+        # An empty line is no row, but comes as one whose cells are all empty.
+        empty = functools.reduce(pc.and_, (pc.equal(array, "") for array in arrays))
+        if pc.any(empty).as_py():
+            return None
+        return {i: a if i in plain else a.dictionary_encode() for i, a in zip(columns, arrays, strict=True)}
 
     def _read_any(self, columns: Sequence[int], plain: Sequence[int]) -> Columns:
         rows: list[int] = []
@@ -208,7 +212,7 @@ def _read(path: Path) -> bytes:
 
 def _to_utf8(path: Path, raw: bytes, encoding: str) -> bytes:
     """Return the text in UTF-8 without a byte order mark."""
-    if not raw.strip():
+    if not raw[:4096].strip() and not raw.strip():
         raise TableError(f"{path}: the file is empty")
     try:
         text = raw.decode(encoding)

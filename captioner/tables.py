@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from captioner.errors import SchemaError, TableError, did_you_mean
 from captioner.labels import Labels, Reader, Refusal, Statement
-from captioner.references import EXTENSIONS, KEY_LENGTH, normalise, refusal, sample_key
+from captioner.references import EXTENSIONS, KEY_LENGTH, Problem, normalise, refusal, sample_key
 from captioner.schema import (
     CodesTable,
     FoldersTable,
@@ -306,7 +306,7 @@ class _Builder:
         extra = self._extra_columns(layout, source)
         positions = {c: _position(source.columns, c) for c in _needed(views, extra)}
         at = {c: p for c, p in positions.items() if p is not None}
-        plain = [at[c] for v in views for c in v.image_columns]
+        plain = [at[c] for c in (*(c for v in views for c in v.image_columns), layout.group) if c]
         content = source.sheet.read(list(at.values()), plain=plain)
         values = {c: content.cells[p] for c, p in at.items()}
         count = len(content.rows)
@@ -325,7 +325,11 @@ class _Builder:
             raise TableError(f"{source.sheet.path}: the file has a header and no rows")
         more: dict[str, pa.Array | str] = {"split": (source.entry.split if source.entry else None) or "", "group": ""}
         for name, (column, mapping) in extra.items():
-            more[name] = _mapped(_encoded(values[column]), mapping) if column in values else ""
+            if column in values:
+                cells = values[column]
+                more[name] = pc.utf8_trim_whitespace(cells) if name == "group" else _mapped(_encoded(cells), mapping)
+            else:
+                more[name] = ""
         folder = source.entry.folder if source.entry else None
         reader = Reader(self.schema, source.entry.labels if source.entry else {})
         for view in views:
@@ -384,123 +388,93 @@ class _Builder:
             where = without[0].name + (f" and {len(without) - 1} more files" if len(without) > 1 else "")
             near = did_you_mean(column, without[0].columns)
             self.notes.append(f"{where}: no column {column!r}, so attribute {name!r} is unknown.{near}")
-        frame = self._frame()
-        counts = np.bincount(frame["labels"].to_numpy(), minlength=len(self.outcomes))
-        self._note_dropped(counts)
-        frame = self._split_off_refused(frame, counts)
-        combinations, position = self._combinations()
+        frame, problems = self._frame()
+        self._note_dropped(np.bincount(frame["labels"].to_numpy(), minlength=len(self.outcomes)))
+        keep = np.ones(len(frame), dtype=bool)
+        self._refuse_references(frame, keep, problems)
+        self._refuse_labels(frame, keep)
+        combinations, position = self._combinations(frame["labels"].to_numpy()[keep])
         frame["labels"] = position[frame["labels"].to_numpy()]
-        frame = self._with_keys(frame)
-        frame = self._without_repeats(frame)
+        self._refuse_repeats(frame, keep)
+        if not keep.all():
+            frame = frame[keep].reset_index(drop=True)
         rejects = pd.concat(self.rejects, ignore_index=True) if self.rejects else _empty_rejects()
-        return SampleTable(frame.reset_index(drop=True), combinations, rejects, self.rows, tuple(self.notes))
+        return SampleTable(frame, combinations, rejects, self.rows, tuple(self.notes))
 
-    def _frame(self) -> pd.DataFrame:
-        names = ["split", "group", *self.schema.attributes]
-        frames = []
-        for part in self.parts:
-            data: dict[str, object] = {
-                "row": part.rows,
-                "file": _constant(part.file, len(part.rows)),
-                "image": part.image.to_pandas(),
-                "labels": part.outcomes,
-            }
-            for name in names:
-                value = part.extra[name]
-                data[name] = value.to_pandas() if isinstance(value, pa.Array) else _constant(value, len(part.rows))
-            frames.append(pd.DataFrame(data))
-        if len(frames) == 1:
-            return frames[0]
-        for name in ("file", *names):
-            merged = pd.api.types.union_categoricals([f[name].astype("category") for f in frames])
-            start = 0
-            for f in frames:
-                f[name] = merged[start : start + len(f)]
-                start += len(f)
-        return pd.concat(frames, ignore_index=True)
+    def _frame(self) -> tuple[pd.DataFrame, dict[int, Problem]]:
+        """Return all rows, ``labels`` being positions in :attr:`outcomes`, and what is wrong with references."""
+        images, keys, problems = _named(self.schema.id, pa.concat_arrays([p.image for p in self.parts]))
+        data: dict[str, object] = {
+            "row": np.concatenate([p.rows for p in self.parts]),
+            "file": _joined([_constant(p.file, len(p.rows)) for p in self.parts]),
+            "image": images.to_pandas(),
+            "key": keys.to_pandas(),
+            "labels": np.concatenate([p.outcomes for p in self.parts]),
+        }
+        for name in ("split", "group", *self.schema.attributes):
+            columns = ((p.extra[name], len(p.rows)) for p in self.parts)
+            if name == "group":  # nearly as many values as rows: plain text
+                data[name] = pa.concat_arrays(
+                    [pa.repeat(c, n) if isinstance(c, str) else c for c, n in columns]
+                ).to_pandas()
+            else:
+                data[name] = _joined([_constant(c, n) if isinstance(c, str) else c.to_pandas() for c, n in columns])
+        return pd.DataFrame(data, copy=False), problems
 
-    def _split_off_refused(self, frame: pd.DataFrame, counts: npt.NDArray[np.int64]) -> pd.DataFrame:
-        refused = np.array([isinstance(o, Refusal) for o in self.outcomes], dtype=bool)
-        if not counts[refused].any():
-            return frame
-        bad = refused[frame["labels"].to_numpy()]
+    def _refuse_references(
+        self, frame: pd.DataFrame, keep: npt.NDArray[np.bool_], problems: dict[int, Problem]
+    ) -> None:
+        if problems:
+            rows = list(problems)
+            values = [repr(v) for v in frame["image"].iloc[rows]]
+            codes, reasons = [p.code for p in problems.values()], [p.reason for p in problems.values()]
+            self._reject_rows(frame.iloc[rows], column="image", value=values, code=codes, reason=reasons)
+            keep[rows] = False
+
+    def _refuse_labels(self, frame: pd.DataFrame, keep: npt.NDArray[np.bool_]) -> None:
+        refusals = [o if isinstance(o, Refusal) else None for o in self.outcomes]
+        refused = np.array([r is not None for r in refusals], dtype=bool)
+        bad = refused[frame["labels"].to_numpy()] & keep
+        if not bad.any():
+            return
         which = frame["labels"].to_numpy()[bad]
+        columns = {
+            name: np.array([getattr(r, name) if r else "" for r in refusals], dtype=object)[which]
+            for name in ("column", "value", "code", "reason")
+        }
+        self._reject_rows(frame[bad], **columns)
+        keep &= ~bad
 
-        def text(of: Callable[[Refusal], str]) -> pd.Series:
-            values = np.array([of(o) if isinstance(o, Refusal) else "" for o in self.outcomes], dtype=object)
-            return pd.Series(values[which])
+    def _refuse_repeats(self, frame: pd.DataFrame, keep: npt.NDArray[np.bool_]) -> None:
+        """Keep one row an image; rows that say different things of one image are all refused."""
+        if _all_differ(pa.array(frame["key"])):
+            return
+        kept = frame[keep] if not keep.all() else frame
+        repeated = kept[kept["key"].duplicated(keep=False)]
+        if not len(repeated):
+            return
+        by_key = repeated.groupby("key", sort=False)
+        differ = by_key["labels"].transform("nunique") > 1
+        conflicting = repeated[differ]
+        again = repeated[~differ & repeated["key"].duplicated()]
+        first = repeated.drop_duplicates("key").set_index("key").loc[again["key"]]
+        reason = "the image is in several rows, with different labels"
+        self._reject_rows(conflicting, column="image", value=conflicting["image"], code="duplicate_key", reason=reason)
+        reasons = [f"the image is already in {f}, row {r}" for f, r in zip(first["file"], first["row"], strict=True)]
+        self._reject_rows(again, column="image", value=again["image"], code="duplicate_row", reason=reasons)
+        keep[[*conflicting.index, *again.index]] = False
 
-        self._reject(
-            file=frame["file"][bad].to_numpy(),
-            row=frame["row"][bad].to_numpy(),
-            column=text(lambda r: r.column),
-            value=text(lambda r: r.value),
-            code=text(lambda r: r.code),
-            reason=text(lambda r: r.reason),
-        )
-        kept: pd.DataFrame = frame[~bad].reset_index(drop=True)
-        return kept
-
-    def _combinations(self) -> tuple[tuple[Labels, ...], npt.NDArray[np.int64]]:
-        """Return the distinct labels in the schema's order, and for each outcome its position among them."""
+    def _combinations(self, used: npt.NDArray[np.int64]) -> tuple[tuple[Labels, ...], npt.NDArray[np.int64]]:
+        """Return the distinct labels of some outcomes in the schema's order, and for each outcome its position there."""
         order = {code: i for i, code in enumerate(self.schema.codes)}
 
         def rank(labels: Labels) -> tuple[list[int], ...]:
             return tuple([order[c] for c in codes] for codes in (labels.positive, labels.negative, labels.uncertain))
 
-        distinct = sorted({o for o in self.outcomes if isinstance(o, Labels)}, key=rank)
-        at = {labels: i for i, labels in enumerate(distinct)}
-        position = np.array([at[o] if isinstance(o, Labels) else -1 for o in self.outcomes], dtype=np.int64)
-        return tuple(distinct), position
-
-    def _with_keys(self, frame: pd.DataFrame) -> pd.DataFrame:
-        keys = _simple_keys(self.schema.id, frame["image"])
-        if keys is not None:
-            frame.insert(3, "key", keys)
-            return frame
-        references = {r: normalise(r) for r in frame["image"].unique()}
-        problems = {r: p for r, n in references.items() if (p := refusal(n))}
-        if problems:
-            bad = frame["image"].isin(list(problems)).to_numpy()
-            values = frame["image"][bad]
-            self._reject(
-                file=frame["file"][bad].to_numpy(),
-                row=frame["row"][bad].to_numpy(),
-                column="image",
-                value=values.map(repr).to_numpy(),
-                code="bad_image_reference",
-                reason=values.map(lambda r: problems[r].reason).to_numpy(),
-            )
-            frame = frame[~bad].reset_index(drop=True)
-        frame["image"] = frame["image"].map(references)
-        keys_of = _keys(self.schema.id, sorted(set(frame["image"])))
-        frame.insert(3, "key", frame["image"].map(keys_of))
-        return frame
-
-    def _without_repeats(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Keep one row an image; rows that say different things of one image are all refused."""
-        keys = frame["key"].tolist()
-        if len(set(keys)) == len(keys):
-            return frame
-        repeated = frame[frame["key"].duplicated(keep=False)]
-        differ = repeated.groupby("key", sort=False)["labels"].transform("nunique") > 1
-        conflicting = repeated[differ]
-        again = repeated[~differ]
-        first = again.groupby("key", sort=False)["row"].transform("first")
-        again, first = again[again["key"].duplicated()], first[again["key"].duplicated()]
-        for rows, code, reason in (
-            (conflicting, "duplicate_key", "the image is in several rows, with different labels"),
-            (again, "duplicate_row", "the image is already in row " + first.astype(str)),
-        ):
-            self._reject(
-                file=rows["file"].to_numpy(),
-                row=rows["row"].to_numpy(),
-                column="image",
-                value=rows["image"].to_numpy(),
-                code=code,
-                reason=reason if isinstance(reason, str) else reason.to_numpy(),
-            )
-        return frame.drop(index=[*conflicting.index, *again.index]).reset_index(drop=True)
+        found = (self.outcomes[i] for i in np.flatnonzero(np.bincount(used, minlength=len(self.outcomes))))
+        distinct = sorted({o for o in found if isinstance(o, Labels)}, key=rank)
+        at: dict[Labels | Refusal, int] = {labels: i for i, labels in enumerate(distinct)}
+        return tuple(distinct), np.array([at.get(o, -1) for o in self.outcomes], dtype=np.int64)
 
     def _note_dropped(self, counts: npt.NDArray[np.int64]) -> None:
         dropped: Counter[str] = Counter()
@@ -510,6 +484,10 @@ class _Builder:
         rules = {fold_label(k): why for k, why in self.schema.labels.drop.items()}
         for label, count in dropped.most_common():
             self.notes.append(f"label {label!r} dropped from {count} rows: {rules[fold_label(label)]}")
+
+    def _reject_rows(self, rows: pd.DataFrame, **columns: object) -> None:
+        plain = {k: v.to_numpy() if isinstance(v, pd.Series) else v for k, v in columns.items()}
+        self._reject(file=rows["file"].to_numpy(), row=rows["row"].to_numpy(), **plain)
 
     def _reject(self, **columns: object) -> None:
         frame = pd.DataFrame({name: columns[name] for name in REJECT_COLUMNS})
@@ -645,6 +623,13 @@ def _folder_label(schema: LabelSchema, folder: str) -> str | None:
 # ---- columns
 
 
+def _joined(columns: Sequence["pd.Categorical[str]"]) -> "pd.Categorical[str]":
+    if len(columns) == 1:
+        return columns[0]
+    joined: pd.Categorical[str] = pd.api.types.union_categoricals([pd.Categorical(c) for c in columns])
+    return joined
+
+
 def _constant(value: str, count: int) -> "pd.Categorical[str]":
     return pd.Categorical.from_codes(np.zeros(count, dtype=np.int64), categories=pd.Index([value]))
 
@@ -671,33 +656,58 @@ def _distinct(columns: Sequence[pa.DictionaryArray]) -> tuple[npt.NDArray[np.int
     values = [c.dictionary.to_pylist() for c in columns]
     if len(columns) == 1:
         return codes[0], [(v,) for v in values[0]]
-    inverse = codes[0]
+    inverse, _ = pd.factorize(codes[0])
     for code, value in zip(codes[1:], values[1:], strict=True):
         inverse, _ = pd.factorize(inverse * max(len(value), 1) + code)
-    _, first = np.unique(inverse, return_index=True)
+    first = pd.Series(inverse).drop_duplicates().index  # factorize numbers values as they come
     rows = [tuple(v[c[i]] for v, c in zip(values, codes, strict=True)) for i in first]
     return inverse.astype(np.int64), rows
 
 
-_SIMPLE = r"^[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*\.[a-z]+$"
+_SIMPLE = r"^[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*$"
 
 
-def _simple_keys(dataset: str, images: pd.Series) -> pd.Series | None:
+def _named(dataset: str, images: pa.Array) -> tuple[pa.Array, pa.Array, dict[int, Problem]]:
+    """Return normalised references, their keys, and the problems of those that are refused (by position)."""
+    keys = _simple_keys(dataset, images)
+    if keys is not None:
+        return images, keys, {}
+    raw = images.to_pylist()
+    references = {r: normalise(r) for r in dict.fromkeys(raw)}
+    refused = {r: p for r, n in references.items() if (p := refusal(n))}
+    keys_of = _keys(dataset, sorted({n for r, n in references.items() if r not in refused}))
+    problems = {i: refused[r] for i, r in enumerate(raw) if r in refused} if refused else {}
+    named = [r if r in refused else references[r] for r in raw]
+    keys = pa.array([keys_of.get(references[r], "") for r in raw], type=pa.string())
+    return pa.array(named, type=pa.string()), keys, problems
+
+
+def _simple_keys(dataset: str, images: pa.Array) -> pa.Array | None:
     """Return the keys of references that all have one ending and plain names, or None: then each is looked at."""
-    array = pa.array(images, type=pa.string())
-    if not len(array):
+    if not len(images):
         return None
-    ending = "." + array[0].as_py().rpartition(".")[2]
+    ending = "." + images[0].as_py().rpartition(".")[2]
     room = KEY_LENGTH - len(dataset) - 1 + len(ending)
-    if ending[1:] not in EXTENSIONS or not (
-        pc.all(pc.ends_with(array, ending)).as_py()
-        and pc.max(pc.utf8_length(array)).as_py() <= room
-        and pc.all(pc.match_substring_regex(array, _SIMPLE)).as_py()
-    ):
+    if ending[1:].lower() not in EXTENSIONS:
         return None
-    stems = pc.replace_substring(pc.utf8_slice_codeunits(array, 0, -len(ending)), "/", "-")
-    keys: pd.Series = pc.binary_join_element_wise(pa.scalar(dataset), stems, "-").to_pandas()
-    return keys
+    if not pc.all(pc.ends_with(images, ending)).as_py() or pc.max(pc.utf8_length(images)).as_py() > room:
+        return None
+    stems = pc.utf8_slice_codeunits(images, 0, -len(ending))
+    if not pc.all(pc.match_substring_regex(stems, _SIMPLE)).as_py():
+        return None
+    return pc.binary_join_element_wise(pa.scalar(dataset), pc.replace_substring(stems, "/", "-"), "-")
+
+
+def _all_differ(keys: pa.Array) -> bool:
+    """Say whether ASCII strings are certainly distinct; False proves nothing. Hashes eight letters at a time."""
+    if not len(keys):
+        return True
+    width = -(-pc.max(pc.binary_length(keys)).as_py() // 8) * 8
+    padded = pc.ascii_rpad(keys, width=width, padding=".")
+    words = np.frombuffer(padded.buffers()[2], dtype=np.uint64, count=len(keys) * width // 8).reshape(len(keys), -1)
+    factors = np.random.default_rng(0).integers(1, 2**63, size=words.shape[1], dtype=np.uint64) * 2 + 1
+    hashes = np.sort(((words ^ (words >> 29)) * factors).sum(axis=1, dtype=np.uint64))
+    return bool((hashes[1:] != hashes[:-1]).all())
 
 
 def _keys(dataset: str, references: Sequence[str]) -> dict[str, str]:

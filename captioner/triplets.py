@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from captioner.errors import UsageError, did_you_mean
 from captioner.schema import LabelSchema, hash_of
@@ -85,22 +87,29 @@ def distinct(
             raise UsageError(
                 f"schema {schema.id!r} has no attribute {name!r}; it has: {known}.{did_you_mean(name, schema.attributes)}"
             )
-    columns = ["labels", *attributes]
-    pieces = samples.frame[columns].drop_duplicates()
     order = {code: i for i, code in enumerate(schema.codes)}
-    triplet_of: dict[tuple[object, ...], Triplet] = {}
-    for piece in pieces.itertuples(index=False, name=None):
-        labels = samples.combinations[piece[0]]
-        chosen = {name: str(value) for name, value in zip(attributes, piece[1:], strict=True)}
-        triplet_of[piece] = make_triplet(schema, labels, negatives=negatives, attributes=chosen)
+    pieces, piece_of = _pieces(samples, attributes)
+    made = []
+    for labels, *values in pieces:
+        chosen = dict(zip(attributes, map(str, values), strict=True))
+        made.append(make_triplet(schema, samples.combinations[labels], negatives=negatives, attributes=chosen))
 
     def rank(t: Triplet) -> tuple[object, ...]:
-        codes = ([order[c] for c in group] for group in (t.findings, t.negatives))
-        findings, denied = codes
+        findings, denied = ([order[code] for code in codes] for codes in (t.findings, t.negatives))
         return findings, t.modality, t.anatomy, denied, t.attributes
 
-    triplets = sorted(set(triplet_of.values()), key=rank)
-    position = {t: i for i, t in enumerate(triplets)}
-    lookup = pieces.assign(triplet=[position[t] for t in triplet_of.values()])
-    index = samples.frame[columns].merge(lookup, on=columns, how="left")["triplet"]
-    return tuple(triplets), index.to_numpy(dtype=np.int64)
+    triplets = sorted({t.id: t for t in made}.values(), key=rank)
+    position = {t.id: i for i, t in enumerate(triplets)}
+    return tuple(triplets), np.array([position[t.id] for t in made], dtype=np.int64)[piece_of]
+
+
+def _pieces(samples: SampleTable, attributes: Sequence[str]) -> tuple[list[tuple[Any, ...]], npt.NDArray[np.int64]]:
+    """Return the distinct label positions with attribute values, and which of them each row has."""
+    labels = samples.frame["labels"].to_numpy(dtype=np.int64)
+    codes, _ = pd.factorize(labels)
+    for name in attributes:
+        value, known = pd.factorize(samples.frame[name])
+        codes, _ = pd.factorize(codes * (len(known) + 1) + value)
+    first = pd.Series(codes).drop_duplicates().index  # factorize numbers values as they come
+    columns = [labels[first].tolist(), *(samples.frame[name].iloc[first].tolist() for name in attributes)]
+    return list(zip(*columns, strict=True)), codes
