@@ -11,7 +11,7 @@ from captioner.schema import LabelClass, LabelSchema, Library
 from captioner.triplets import Triplet
 from captioner.writer import frames
 from captioner.writer.frames import Frame
-from captioner.writer.grammar import NounPhrase, article, join, sentence, words
+from captioner.writer.grammar import NounPhrase, article, is_initialism, join, sentence, words
 from captioner.writer.patient import details
 from captioner.writer.wordings import View, Wordings, jingles, views
 
@@ -108,6 +108,8 @@ class _Composer:
         self._modality = library.modalities[triplet.modality]
         self._anatomy = library.anatomies[triplet.anatomy]
         self._details = details(schema, triplet)
+        many = " and " in self._anatomy.name
+        self._part = {"part": self._anatomy.name, "part_is": "are" if many else "is", "part_s": "" if many else "s"}
         self._eye = "eye" in (triplet.anatomy, *self._anatomy.within)
         every_view = views(self._modality, self._anatomy)
         self._views = tuple(v for v in every_view if v.anatomy)
@@ -214,7 +216,7 @@ class _Composer:
                 frame,
                 [d.text for d in denied],
                 **_denial(denied),
-                part=self._anatomy.name,
+                **self._part,
             )
         )
 
@@ -226,7 +228,7 @@ class _Composer:
             text = self._fill(frame, [i.text for i in items], **_slots(items))
             return self._deny(frame, text, inline=frame.text.endswith(("{f}", "{bare_f}")), lone=True)
         frame = next(f for f in self._deck if self._fits(f, ()))
-        text = self._fill(frame, [], part=self._anatomy.name)
+        text = self._fill(frame, [], **self._part)
         return self._deny(frame, text, inline=not re.search(r"\b(?:no|without)\b", frame.text))
 
     def _organ(self) -> str:
@@ -243,8 +245,9 @@ class _Composer:
     # --- parts --------------------------------------------------------------------------------------------------------
 
     def _choose(self, phrases: Sequence[NounPhrase]) -> NounPhrase:
-        """Pick a wording: the name about half the time."""
-        return phrases[0] if self._rng.chance(0.45) else self._rng.pick(phrases)
+        """Pick a wording: the name about half the time, an abbreviation seldom."""
+        chosen = phrases[0] if self._rng.chance(0.45) else self._rng.pick(phrases)
+        return phrases[0] if is_initialism(chosen.text) and self._rng.chance(0.5) else chosen
 
     def _list(self, items: Sequence[NounPhrase], frame: str) -> str:
         """Return the findings as one phrase; two of them are joined in several ways, where the sentence bears it."""
@@ -303,6 +306,8 @@ class _Composer:
         """Fill a frame's slots, with a view that does not repeat the words of what is said."""
         free = "free view" in frame.needs
         bare = "{v0}" in frame.text or "{a_v0}" in frame.text
+        if "the image" in frame.text:
+            said = [*said, "image"]
         if bare:
             said = [*said, self._anatomy.name, self._anatomy.adjective or ""]
         view = self._view(said, bare=bare, free=free, plain="v0} of " in frame.text)

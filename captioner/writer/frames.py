@@ -3,7 +3,8 @@
 Slots: ``{v}`` a view without article, ``{a_v}`` with one, ``{free_v}`` without one where English allows it, ``{on}`` the
 preposition that goes with it; ``{f}`` the findings with articles, ``{bare_f}`` without, ``{is_}`` their verb,
 ``{there_is}`` the verb that agrees with the first of them; ``{d}`` what is denied, as a list with "or", ``{a_d}`` the
-same where a single thing takes an article, ``{d_is}`` its verb; ``{o}`` an organ or a structure with "the", ``{o_is}`` its verb; ``{part}`` the anatomy, ``{a_part}`` with article.
+same where a single thing takes an article, ``{d_is}`` its verb; ``{o}`` an organ or a structure with "the", ``{o_is}`` its verb; ``{part}`` the anatomy, ``{part_is}`` and ``{part_s}`` its
+verb.
 ``{v0}`` is a view that leaves the anatomy out.
 """
 
@@ -142,8 +143,8 @@ ABSENT = _frames(
     "the {v} shows no signs of {a_d}",
     "the {v} reveals no {d}",
     "the {v} contains no evidence of {a_d}",
-    "the {part}, as seen {on} this {v0}, shows no {d} | singular part",
-    "the {part} shows no sign of {a_d} {on} this {v0} | singular part",
+    "the {part}, as seen {on} this {v0}, show{part_s} no {d} | singular part",
+    "the {part} show{part_s} no sign of {a_d} {on} this {v0} | singular part",
     "no {d} {d_is} seen {on} this {v}",
     "no {d} {d_is} visible {on} the {v}",
     "no {d} {d_is} present {on} this {v}",
@@ -182,13 +183,13 @@ NORMAL = _frames(
     "the {v} is normal",
     "the {v} appears normal",
     "the {v} shows no signs of disease",
-    "the {part} is normal {on} this {v0} | singular part",
-    "the {part} appears normal {on} this {v0} | singular part",
+    "the {part} {part_is} normal {on} this {v0} | singular part",
+    "the {part} appear{part_s} normal {on} this {v0} | singular part",
     "{v0} of a normal {part} | singular part",
     "{v0} showing a normal {part} | singular part",
     "a normal {part} is shown {on} this {v0} | singular part",
     "this {v0} shows a normal {part} | singular part",
-    "{on} this {v0}, the {part} looks normal | singular part",
+    "{on} this {v0}, the {part} look{part_s} normal | singular part",
     "no abnormality is seen {on} this {v}",
     "no abnormality is detected {on} the {v}",
     "no abnormal findings are visible {on} this {v}",
@@ -244,13 +245,11 @@ ORGAN = _frames(
     "this is {a_v}",
     "the image is {a_v}",
     "shown here is {a_v}",
-    "the image shows {a_v}",
     "{v0} showing {o}",
     "{v0} depicting {o}",
     "{a_v0} that shows {o}",
     "this {v0} shows {o}",
     "this {v0} depicts {o}",
-    "this {v0} was taken to show {o}",
     "the {v0} shows {o}",
     "the {v0} displays {o}",
     "the subject of this {v0} is {o}",

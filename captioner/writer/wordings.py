@@ -120,7 +120,8 @@ class Wordings:
             t for a in (self._anatomy, *near) for w in (a.name, a.adjective or "", *a.synonyms) for t in _stems(w)
         }
         self._anatomy_forms = {" ".join(words(w)) for w in (self._anatomy.name, self._anatomy.adjective or "")} - {""}
-        self._anatomy_names = {self._anatomy.name, *self._anatomy.synonyms}
+        whole = () if " and " in self._anatomy.name else self._anatomy.synonyms  # an ankle is not an ankle and foot
+        self._anatomy_names = {self._anatomy.name, *whole}
 
     def positive(self, concept: Concept) -> tuple[NounPhrase, ...]:
         """Return noun phrases that assert a concept, its name first."""
