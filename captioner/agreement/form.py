@@ -1,0 +1,265 @@
+"""Texts that are no caption at all: refusals, echoes of the prompt, JSON, questions, cut-off sentences, lists, markup."""
+
+import re
+from collections import Counter
+
+from captioner.agreement.tokens import Tokens
+
+Problem = tuple[str, tuple[int, int] | None]
+"""Kind, and where it shows (None: everywhere)."""
+
+LIMIT = 8_000
+"""Characters. No caption is as long; longer texts are refused unread."""
+
+_START = r"^[\s\"'“”‘’*_#>\-]*"
+_REFUSAL = re.compile(
+    r"\b(?:as an? (?:ai|artificial|large language|language) (?:\w+ ){0,3}?(?:model|assistant|intelligence)?"
+    r"|as an ai\b|i(?:'m| am) (?:sorry|unable|not able|afraid|an ai|just an|only an)|i (?:cannot|can't|can not|could not|couldn't|won't|will not|do not|don't|am not)\b"
+    r"|i apologi[sz]e|my apologies|sorry, (?:but|i)\b|unable to (?:assist|help|provide|view|generate|create|comply|fulfil)"
+    r"|cannot (?:assist|help|provide|generate|comply|fulfil|create|view (?:the|this|images)|diagnose)|can't (?:assist|help|provide)"
+    r"|not (?:a medical professional|able to (?:provide|view|assist|help|diagnose))|no image (?:was|has been|is) (?:provided|attached|supplied|uploaded)"
+    r"|(?:please )?(?:upload|attach|share) (?:the|an|your) image|language model|medical advice|(?:image|picture|input) (?:is|was) not (?:provided|available|attached)"
+    r"|against my (?:guidelines|policy)|request cannot be)",
+    re.IGNORECASE,
+)
+_ECHO_START = re.compile(
+    _START
+    + r"(?:(?:please |kindly |now )?(?:write|generate|describe|provide|create|list|give|tell|produce|rewrite|rephrase|return|compose|draft"
+    r"|use|do not|don't|avoid|ensure|make sure|remember|imagine|act as|answer|respond|reply|summari[sz]e|caption (?:this|the)|identify the|state (?:the|whether|which)|explain|complete the|consider the|output"
+    r"|include|mention|keep|limit|follow|name the|add|paraphrase|format|fill in|select|choose|classify|label the|determine|analy[sz]e|look at|examine the|suggest|help|translate|convert|report (?:the|whether|on))\b"
+    r"|(?:sure|certainly|of course|absolutely|okay|ok|great|understood|got it|no problem|yes|alright)\b\s*[,!.:]"
+    r"|here(?:'s| is| are)\b.{0,60}\b(?:caption|description|sentence|version|option|variation|rewrite|response|answer)"
+    r"|(?:image |final |new |possible |suggested |alternative |revised |corrected )?(?:caption|captions|description|answer|output|response|assistant|user|system|prompt|instruction|instructions|task|example|note|input|question|title|rewritten|corrected|option [a-z0-9]|label|labels|findings to mention|context|requirements?|rules?)\s*(?:\d+|\(\d+\)|#\d+)?\s*:"
+    r"|you are (?:a|an|the)\b|your task|the following|given the|based on the (?:label|provided|given|information|prompt|above)|below (?:is|are)|(?:i|let me|we) (?:will|have|would|can|wrote|generated|hope|think|see|am|believe|suggest))",
+    re.IGNORECASE,
+)
+_ECHO_ANYWHERE = re.compile(
+    r"\{\{|\}\}|\{%|%\}|\{[a-z_]+\}|\[(?:insert|label|labels|modality|anatomy|finding|findings|organ|name|class|disease|view|age|sex)[^\]]*\]"
+    r"|<(?:modality|anatomy|finding|findings|label|labels|insert|class|disease)[^>]*>|<\|[a-z_]*\|?>|\[/?inst\]|</?s>|<<sys>>|<think>"
+    r"|\b(?:the (?:given |provided |above )?labels? (?:mention|say|state|indicate|list|provided|given|are\b|is\b)|using (?:british|american|only the|the following|simple|no more)|in (?:one|a single|two|three) sentences?\b"
+    r"|(?:your|this|the) (?:prompt|instruction|request)\b|write (?:a|one|the|\d+|two|three|five|ten) (?:\w+ ){0,3}captions?|captions? for (?:a|an|the|this|each)\b|(?:let me know|feel free|hope this helps|would you like)|word (?:limit|count)|no more than \d+ words|do not (?:mention|include|invent|use|add|state)|must (?:mention|include|not mention)|(?:lorem ipsum)|the user\b|ground[- ]truth label)",
+    re.IGNORECASE,
+)
+_MARKUP = re.compile(
+    r"</?[a-z][a-z0-9]*(?:\s[^<>]{0,200})?/?>|&(?:amp|lt|gt|quot|nbsp|#\d+);|```|\*\*|__|~~|!\[|\]\(|https?://|www\.|\\(?:text|begin|end|item|n|section)\b|(?m:^\s{0,3}#{1,6}\s)|(?m:^\s*\|.*\|\s*$)|<!--|\$\$|\\u[0-9a-f]{4}|(?<!\w)`[^`]+`|(?<![\w*])\*[^*\s][^*]{0,80}\*(?!\w)|(?<![\w_])_[A-Za-z][^_]{0,80}_(?!\w)",
+    re.IGNORECASE,
+)
+_JSON = re.compile(
+    r"^\s*[\[{]|[\]}]\s*$|\"\s*:\s*[\"\[{\d]|\"\w+\"\s*:|'\w+'\s*:\s*['\[{]|^\s*\"?(?:caption|captions|labels?|findings|text)\"?\s*[:=]\s*[\"\[{]|\w+=\"|^\s*-\s+\w+:\s|\w\s*;\s*$\s*\}|None\b,|\bnull\b",
+    re.IGNORECASE,
+)
+_LIST = re.compile(r"(?m)^\s*(?:[-*•–]|\(?\d{1,2}[.):]|[a-z]\))\s+\S")
+_INLINE_LIST = re.compile(
+    r"(?:^|\s)(?:\(?1[.)]|1:)\s+\S.{3,}?\s\(?2[.):]\s+\S|\bcaption\s*\d\b|\boption\s*(?:\d|[a-c])\b|\(a\)\s.{3,}\(b\)\s|\balternatively\s*[,:]",
+    re.IGNORECASE | re.DOTALL,
+)
+_QUESTION_START = frozenset(
+    """is are does do did was were can could would should what which who where why how has have will whether am may might""".split()
+)
+_FOREIGN = frozenset(
+    """der die das und mit ohne ein eine einer eines einem einen des dem den im zeigt ist auf bei von keine kein sich nicht zum zur
+    le la les un une du de et avec sans montrant montre dans sur pas aucun aucune est au aux deux chez pour par
+    el los las con sin una del muestra que se en y por imagen no_hay ninguna ningun ni para al
+    il lo gli della dello del di che senza con per nella nel mostra un' dei delle
+    o os uma com sem mostrando no_br na nas dos das do mostra imagem em
+    het een met zonder van toont de op en geen bij
+    och med utan som visar av ett en det den på är
+    og uden viser med et er på ikke
+    i z bez oraz na w jest widoczny zdjecie obraz
+    ve ile bir bu olan göstermektedir görüntü yok""".split()
+)
+_SHARED = frozenset(
+    "die de no on a an as in is was do does i o to me at den des pet y e s er en la i an us et al per im am will so war man hat bad gift rat art".split()
+)
+_ENGLISH = frozenset(
+    """the a an of with in on is are and no this shows showing there not without image by to at for from or as was which has
+    have it seen be that show demonstrate demonstrating reveal visible present normal but into its than""".split()
+)
+_HANGING = frozenset(
+    """the a an of with and or nor but to in at by for from into onto than as that which whose whom is are was were be been being
+    has have had show demonstrate reveal display depict showing demonstrating revealing displaying depicting containing without within via
+    its their his her this these those if because although while whereas since when where who very more most
+    no not both either neither between among during including such due about against towards versus upon
+    suggesting indicating representing resembling causing involving affecting exhibiting featuring
+    may might could should would can will shall must appear seem remain contain suggest indicate represent small large mild moderate severe
+    additional associated consistent compatible characterized accompanied another other several multiple some any each every
+    there it also only so too yet plus per""".split()
+)
+_HANGING_FINE = {
+    "for": frozenset(("looked", "searched", "accounted", "tested", "screened", "sought", "evaluated", "assessed", "look", "search", "checked", "known")),
+    "to": frozenset(("referred", "pointed", "attended", "close")),
+    "in": frozenset(("set", "joined", "zoomed", "closed", "filled", "caved")),
+    "with": frozenset(("dealt", "associated")),
+    "at": frozenset(("looked", "hinted")),
+    "of": frozenset(("spoken", "disposed", "thought")),
+    "on": frozenset(("side", "head", "edge", "end", "face", "face")),
+    "is": frozenset(("it", "as")),
+    "are": frozenset(("they",)),
+    "severe": frozenset(("graded", "grade", "as", "is", "be", "stage", ":", "severity", ",", "level", "rated", "classed", "staged", "degree", "and", "to", "or", "not", "-", "very", "category", "classified", "remain")),
+    "either": frozenset(("present", "seen", "found", "visible", "effusion", "pneumothorax")),
+    "other": frozenset(("each", "no", "the")),
+    "multiple": frozenset(("are", "be")),
+    "there": frozenset(("seen", "present", "visible", "not", "also")),
+    "so": frozenset(("not", "do", "or")),
+    "only": frozenset(("*",)), "too": frozenset(("*",)), "also": frozenset(("*",)), "yet": frozenset(("*",)), "any": frozenset(("if", "without")),
+    "show": frozenset(("*",)), "display": frozenset(("*",)), "contain": frozenset(("*",)), "both": frozenset(("in", "of", "affects", "affecting", "involves")),
+    "consistent": frozenset(("is", "are", "be", "internally")), "associated": frozenset(("be", "is", "are")),
+    "compatible": frozenset(("is", "are")), "present": frozenset(("*",)), "neither": frozenset(("of", "show")), "more": frozenset(("no", "any", "or")),
+}  # fmt: skip
+for _word in ("moderate", "mild", "small", "large"):
+    _HANGING_FINE[_word] = _HANGING_FINE["severe"] | frozenset(("is", "are", "very", "relatively", "rather"))
+_ARTICLE_END = re.compile(r"[,:;\-–—(\[/&+=]\s*[.]?\s*$|\.\.\.\s*$|…\s*$")
+
+
+def problems(text: str, tokens: Tokens) -> list[Problem]:
+    """Return why a text is no caption; an empty list if it is one. Linear in the text's length."""
+    found: list[Problem] = []
+    words = [w for w in tokens.words if w[0].isalnum()]
+    letters = sum(c.isalpha() for c in text)
+    if not words or letters < 3:
+        return [("empty", None)]
+    if len(text) > LIMIT:
+        return [("too_long", None)]
+    if len(words) < 2:
+        found.append(("too_short", None))
+    stripped = text.strip()
+    refusal = _REFUSAL.search(text)
+    if refusal:
+        found.append(("refusal", refusal.span()))
+    echo = _ECHO_START.match(text) or _ECHO_ANYWHERE.search(text)
+    if echo:
+        found.append(("prompt_echo", echo.span()))
+    json_like = _JSON.search(stripped) if any(c in stripped for c in "{}[]\":='") or "null" in stripped else None
+    if json_like:
+        found.append(("json", None))
+    markup = _MARKUP.search(text)
+    if markup:
+        found.append(("markup", markup.span()))
+    bullets = _LIST.findall(text)
+    inline = _INLINE_LIST.search(text)
+    if len(bullets) >= 2 or inline or (bullets and _LIST.match(text)):
+        found.append(("list", None))
+    elif text.strip().count("\n") and _several(stripped):
+        found.append(("list", None))
+    if _foreign(tokens, text, letters):
+        found.append(("language", None))
+    question = _question(tokens)
+    if question:
+        found.append(("question", question))
+    cut = _cut_off(tokens, stripped)
+    if cut:
+        found.append(("cut_off", cut))
+    if _repeats(words):
+        found.append(("repetition", None))
+    if "\ufffd" in text or "\x00" in text:
+        found.append(("encoding", None))
+    return found
+
+
+def _several(text: str) -> bool:
+    """Say whether lines stand each for themselves: several captions, or a caption and a remark."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return len(lines) > 1 and all(line[-1] in ".!?\"'" or not line[0].isalpha() for line in lines[:-1])
+
+
+def _foreign(tokens: Tokens, text: str, letters: int) -> bool:
+    latin = sum(c.isascii() and c.isalpha() for c in text)
+    other = sum(1 for c in text if c.isalpha() and ord(c) > 0x24F and not 0x1E00 <= ord(c) <= 0x1EFF)
+    if other * 4 > letters or (letters > 12 and latin * 2 < letters):
+        return True
+    words = [tokens.text[s:e].lower() for s, e in zip(tokens.starts, tokens.ends, strict=True)]
+    foreign = english = 0
+    for word in words:
+        if word in _FOREIGN and word not in _SHARED:
+            foreign += 1
+        elif word in _ENGLISH:
+            english += 1
+    if foreign >= 2 and foreign > english:
+        return True
+    accented = sum(1 for w in words if not w.isascii() and w.isalpha() and len(w) > 3)
+    return (foreign >= 1 or accented >= 2) and english == 0 and len(words) >= 4 and (foreign + accented) >= 2
+
+
+def _question(tokens: Tokens) -> tuple[int, int] | None:
+    """Return where a question stands: it begins like one and ends like one, or the text ends with its mark."""
+    words, starts, ends = tokens.words, tokens.starts, tokens.ends
+    begin = 0
+    n = len(words)
+    for i, word in enumerate(words):
+        if word in (".", "!", ";"):
+            begin = i + 1
+        elif word == "?":
+            attached = i + 1 < n and starts[i + 1] == ends[i] and words[i + 1][0].isalnum()
+            if attached:
+                continue
+            if i > begin and words[begin] in _QUESTION_START:
+                return starts[begin], ends[i]
+            if (
+                i > begin
+                and words[i - 1] not in ("(",)
+                and any(
+                    w in _QUESTION_START
+                    and w
+                    not in (
+                        "is",
+                        "are",
+                        "was",
+                        "were",
+                        "has",
+                        "have",
+                        "may",
+                        "might",
+                        "do",
+                        "can",
+                        "could",
+                        "would",
+                        "should",
+                        "will",
+                    )
+                    for w in words[begin:i]
+                )
+            ):
+                return starts[begin], ends[i]
+            begin = i + 1
+    first = words[0] if words else ""
+    if (
+        first in ("what", "which", "why", "how", "does", "do", "did", "whether", "who")
+        and "." not in words[:-1]
+        and not any(w in (",",) for w in words)
+    ):
+        return starts[0], ends[-1]
+    if (
+        first in ("is", "are", "can", "could", "does", "would", "should", "has", "have")
+        and words[1:2]
+        and words[1] in ("the", "there", "this", "you", "a", "it", "any", "an", "these")
+    ):
+        return starts[0], ends[-1]
+    return None
+
+
+def _cut_off(tokens: Tokens, stripped: str) -> tuple[int, int] | None:
+    words = tokens.words
+    last = len(words) - 1
+    while last >= 0 and words[last] in (".", "!", '"', "'", ")", "?"):
+        last -= 1
+    if last < 0:
+        return None
+    word = words[last]
+    span = (tokens.starts[last], tokens.ends[last])
+    if word in (",", ":", ";", "-", "(", "[", "/", "&", "+") or _ARTICLE_END.search(stripped):
+        return span
+    if word in _HANGING and last > 0:
+        fine = _HANGING_FINE.get(word)
+        if fine is None or not ("*" in fine or words[last - 1] in fine):
+            return span
+    if stripped.count("(") > stripped.count(")") or stripped.count("[") > stripped.count("]"):
+        return span
+    return None
+
+
+def _repeats(words: list[str]) -> bool:
+    """Say whether a text goes round in circles, as models that have derailed do."""
+    if len(words) < 12:
+        return False
+    grams = Counter(zip(words, words[1:], words[2:], words[3:], strict=False))
+    return max(grams.values()) >= 4

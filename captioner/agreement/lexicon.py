@@ -1,0 +1,307 @@
+"""The language that captions are written in: what denies, doubts, restricts and joins. No disease stands here.
+
+Words are given as a caption would spell them; :mod:`.tokens` brings both sides into the same form.
+"""
+
+from types import MappingProxyType
+
+# How a mention is meant. Higher wins where two apply.
+AFFIRMED, GENERIC, HISTORICAL, FAMILY, HYPOTHETICAL, HEDGED, NEGATED = range(7)
+STATUS_NAMES = ("affirmed", "generic", "historical", "family", "hypothetical", "hedged", "negated")
+
+# What a cue does: NAME_F acts on what follows, NAME_B on the subject before it, TIGHT on the next phrase only.
+(
+    NEG_F,
+    NEG_B,
+    NEG_TIGHT,
+    NOT,
+    HEDGE_F,
+    HEDGE_B,
+    HEDGE_BOTH,
+    HYPO_F,
+    HIST_F,
+    FAM_F,
+    GEN_F,
+    PSEUDO,
+    EXCEPT,
+    MODAL,
+    FREE,
+    NEG_TO_COMMA,
+    NOTHING,
+    HIST_B,
+    COMPARE,
+) = range(19)
+
+CUES = MappingProxyType(
+    {
+        NEG_F: """
+            no | without | w/o | no evidence of | no evidence for | without evidence of | no sign of | no signs of
+            | no indication of | no suggestion of | no features of | no trace of | lack of | lacks | lacking | absence of
+            | devoid of | free of | free from | clear of | cleared of | negative for | denies | deny | denied
+            | excludes | excluding | exclude | rules out | ruling out | neither | nor | never | no longer | fails to show
+            | fails to demonstrate | fails to reveal | fail to show | fail to demonstrate | fail to reveal | failed to show
+            | argues against | argue against | speaks against | speak against | inconsistent with | incompatible with
+            | not consistent with | not compatible with | not typical of | not characteristic of | not suggestive of
+            | not in keeping with | not indicative of | not due to | not caused by | not from | void of | spared by | spared from
+            | absence is noted of | none of | in the absence of | contains no | unaffected by | uninvolved by
+            | cannot detect | cannot see | cannot identify | unable to see | never shows | no convincing | no definite
+            | no obvious | no clear evidence of | no radiographic evidence of | no findings of | nothing in the way of
+            | not amounting to | not reaching | does not reach | not reached | has not reached | do not reach | short of
+            | falls short of | stops short of | below the threshold for | below the threshold of | under the threshold for
+            | not yet
+            | not meeting criteria for | does not meet criteria for | exclusion of | excluded are | ruled out are
+            | absent are | not seen are | missing are | spares | sparing | zero | hardly any | not any
+            | failure to show | failure to demonstrate | nothing of the | no such thing as | rejects | refutes
+            | does not amount to | do not amount to | outside the range of | differs from | distinct from | sans | untouched by""",
+        NEG_TIGHT: """
+            non | rather than | instead of | as opposed to | in contrast to | unlike | other than being | and not | but not
+            | as distinct from | differentiated from | in place of | not to be confused with""",
+        COMPARE: """
+            less than | more than | beyond | past the | past | worse than | better than | milder than | below | above
+            | greater than | higher than | lower than | exceeding | exceeds | under | over | surpasses | surpassing""",
+        NEG_TO_COMMA: "far from | by no means | anything but",
+        NOT: "not | cannot be | nowhere | never",
+        NOTHING: """
+            nothing to suggest | nothing suggestive of | nothing to indicate | nothing indicative of | nothing points to
+            | nothing to point to | nothing suggesting | nothing indicating | nothing resembling | nothing like
+            | nothing pointing to | nothing that suggests | nothing that indicates | nothing in favour of""",
+        NEG_B: """
+            absent | ruled out | excluded | negative | lacking | unlikely | not a feature | none | nil | nowhere to be seen
+            | invisible | improbable | out of the question | missing | disproved | has resolved | have resolved | has cleared
+            | have cleared | completely resolved | resolved | not on display | nonexistent | dismissed | can be excluded
+            | can be ruled out | can be discounted | has been excluded | has been ruled out | have been excluded
+            | excluded here | no longer seen | no longer visible | no longer present | is nowhere | are nowhere | discounted
+            | undetectable | not the diagnosis | not the case | not a finding | not the finding | not the cause | untrue""",
+        HEDGE_F: """
+            possible | possibly | probable | probably | suspected | suspect | suspicious for | suspicion of | suspicious of
+            | suspicion for | concern for | concerning for | worrisome for | questionable | query | queried | question of
+            | equivocal for | indeterminate for | presumed | presumptive | presumably | maybe | perhaps | likely | most likely
+            | potentially | potential | conceivably | cannot exclude | cannot rule out | cannot fully exclude
+            | cannot confidently exclude | cannot be certain of | does not exclude | do not exclude | not exclude
+            | does not rule out | do not rule out | not rule out | differential includes | differential diagnosis includes
+            | differential considerations include | differential diagnosis of | differential is | differential diagnosis is
+            | raises the possibility of | raise the possibility of | raising the possibility of | possibility of | chance of
+            | raises suspicion for | raises concern for | raising concern for | whether | if this is | could be | may be
+            | might be | may represent | could represent | might represent | may reflect | could reflect | might reflect
+            | may indicate | could indicate | might indicate | may suggest | might suggest | could suggest | may have
+            | might have | could have | may well be | may correspond to | could correspond to | borderline | not entirely excluding
+            | no certainty of | uncertain | undecided between | hint of | hints of | hints at | hinting at | tentative
+            | tentatively | unclear whether | difficult to exclude | hard to exclude | working diagnosis of | provisional
+            | provisional diagnosis of | vague suggestion of | impression of possible | consider | considered possible
+            | not certain | uncertain for | doubtful | supposed | putative | purported | in all likelihood | cannot confirm
+            | not confirmed as | unable to exclude | unable to rule out | mimicking | mimics | resembling | resembles
+            | reminiscent of | simulating | arguably | debatable | suspiciously like | may show | might show | could show
+            | may contain | might contain | could contain | may demonstrate | could demonstrate | may exhibit | may also be
+            | might also be | could also be | may in fact be | seems possible | some chance of | apparently possible
+            | undetermined between | versus perhaps""",
+        HEDGE_B: """
+            cannot be excluded | cannot be ruled out | cannot be entirely excluded | cannot be fully excluded
+            | cannot be completely excluded | cannot be confidently excluded | cannot be definitively excluded
+            | cannot be discounted | cannot entirely be excluded | not excluded | not ruled out | not be excluded
+            | not be ruled out | not been excluded | not been ruled out | not entirely excluded | not fully excluded
+            | not completely excluded | not definitely excluded | cannot be confirmed | not confirmed | could not be confirmed
+            | not be confirmed | unconfirmed | to be ruled out | to be excluded | to be confirmed | should be excluded
+            | needs to be excluded | must be excluded | should be ruled out | must be ruled out | yet to be confirmed
+            | yet to be excluded | is suspected | are suspected | was suspected | suspected | is possible | are possible
+            | possible | is likely | are likely | likely | is probable | probable | is questionable | are questionable
+            | questionable | is uncertain | are uncertain | uncertain | remains uncertain | is unclear | unclear
+            | is equivocal | are equivocal | equivocal | is a possibility | a possibility | is a consideration
+            | a consideration | is considered | are considered | is in question | in question | in doubt | doubtful
+            | is debatable | debatable | is presumed | presumed | is indeterminate | indeterminate | is difficult to say
+            | difficult to say | hard to say | is conceivable | conceivable | not certain | is not certain | undecided
+            | is queried | queried | in the differential | in the differential diagnosis | among the differentials
+            | among the differential diagnoses | is hinted at | hinted at | may be present | might be present
+            | could be present | open to question | open to doubt | a concern | under suspicion | undetermined
+            | is speculative | tentative | is borderline | a differential | a differential diagnosis""",
+        HEDGE_BOTH: "versus | and/or | differential between",
+        HYPO_F: """
+            to rule out | rule out | r/o | evaluate for | to evaluate for | evaluation for | evaluated for | to exclude
+            | assess for | to assess for | assessed for | assessment for | to look for | looked for | look for | looking for
+            | screening for | screened for | to check for | checked for | check for | search for | searched for
+            | in search of | to screen for | to confirm or exclude | to investigate for | investigated for | workup for
+            | work up for | workup of | to confirm | rule in | referred for | requested for | clinical indication | clinical question
+            | monitor for | surveillance for | tested for | to detect | risk of | at risk of | at risk for | risk for
+            | predisposes to | predisposing to | can lead to | may lead to | could lead to | might lead to | leads to
+            | can progress to | may progress to | could progress to | might progress to | can cause | may cause
+            | can develop into | may develop into | can evolve into | may evolve into | precursor of | precursor to
+            | can result in | may result in | if present | if there is | if there were | in case of | in cases of
+            | used to detect | used to diagnose | used to assess | used to evaluate | helps detect | helps to detect
+            | useful for detecting | useful for diagnosing | to diagnose | in the diagnosis of | prone to""",
+        HIST_F: """
+            history of | past history of | medical history of | known history of | previous | prior | past | formerly
+            | previously known | previously diagnosed | old healed | prior episode of | history includes | hx of | h/o
+            | resolution of | interval resolution of | resolution of the | disappearance of | clearance of | after treatment of
+            | clearing of | status post | following treatment of | after treatment for | recovered from | post treatment of""",
+        HIST_B: "in the past | previously | years ago | on the previous examination | on the prior examination",
+        FAM_F: "family history of | family history | mother had | father had | maternal history of | paternal history of",
+        GEN_F: """
+            as seen in | such as occurs in | commonly seen in | often seen in | frequently seen in | typically seen in
+            | usually seen in | sometimes seen in | can be seen in | may be seen in | can also be seen in | encountered in
+            | commonly caused by | often caused by | usually caused by | typically caused by | common in | common cause of
+            | known cause of | leading cause of | complication of | a type of | a form of | risk factor for | refers to
+            | is defined as""",
+        PSEUDO: """
+            no change in | no change of | no significant change in | no interval change in | without change in | no increase in
+            | no significant interval change in | no decrease in | no improvement in | without improvement in
+            | no worsening of | no doubt | without doubt | without a doubt | without any doubt | no question | beyond doubt
+            | beyond question | no less than | no fewer than | not only | not just | not merely | not simply | not solely
+            | non contrast | without contrast | without intravenous contrast | without iv contrast | no contrast
+            | non specific | non invasive | no mistaking | not to mention | nothing less than | nothing but | none other than
+            | no longer than | without difficulty | no problem | no small | not without | not infrequently | not unlike
+            | not uncommon | no wonder | beyond any doubt | unmistakable | leaves no doubt | not until | no mere
+            | certain | definite | not limited to | without question | no exception | no stranger to | non depend
+            | no need | more than one | less than one | more than a | not alone | not isolated | non displaced
+            | does not hide | cannot hide | cannot be mistaken | cannot be missed | cannot be overlooked | cannot be denied
+            | impossible to miss | impossible to overlook | cannot be ignored | no fewer | no exclusion of | not absent
+            | not lacking | is not missing | not negative | not free of | not free from | not devoid of | not clear of
+            | not without | no lack of | no absence of | non normal""",
+        EXCEPT: """
+            except | except for | apart from | aside from | other than | with the exception of | save for | but for
+            | with exception of | excepting | besides | in addition to | beside the | exception being | exceptions being
+            | beyond the presence of | only""",
+        FREE: "free",
+    }
+)
+"""Cue → what it does. A longer cue hides the shorter ones inside it."""
+
+PERCEIVED = frozenset(
+    """seen visible present evident noted identified demonstrated shown observed apparent detected depicted found
+    visualized appreciated made recognizable recorded reported detectable discernible displayed revealed
+    confirmed perceptible noticeable documented distinguishable mentioned exhibited encountered picked described
+    listed involved manifest diagnosed established obvious conspicuous illustrated imaged disclosed appreciable
+    localizable made delineated spotted identifiable clear developed featured suggested indicated represented
+    in_evidence part included labelled here""".split()
+)
+"""Words that say that something is to be seen: "X is not VISIBLE" denies X."""
+
+EXCLUDED = frozenset("excluded ruled discounted dismissed precluded eliminated".split())
+"""Words that deny by themselves, so that "not" before them doubts."""
+
+BE = frozenset(
+    "is are was were be been being remain remains remained appear appears appeared look looks looked seem seems".split()
+)
+FINITE = (
+    frozenset(
+        """has have had show demonstrate reveal display depict contain exhibit lie can could may might will does do did
+    indicate suggest represent confirm illustrate affect involve occupy obscure cloud bring disclose accompany
+    give give gives coexist coexists comprise comprises includes lies stays stay surround blunt blunts overlie abut
+    predominate dominate points point meets meet qualifies qualify reaches harbor harbors bear bears carries carry
+    showed demonstrated_ revealed_ displayed_ contained_""".split()
+    )
+    | BE
+)
+"""Verbs that make a clause. In the form that tokens have: "shows" is ``show``."""
+
+DETERMINER = frozenset("a an the this that these those its his her their there another some".split())
+NEUTRAL_ADVERB = frozenset(
+    """both all also each entirely completely totally wholly again likewise either clearly definitely fully readily well
+    currently otherwise equally convincingly too therefore thus notably truly really simply actually still conspicuously
+    obviously directly to be been being yet even unequivocally confidently reliably plainly certainly now everywhere
+    properly easily at any here""".split()
+)
+STOP = frozenset(
+    """but however although though while whereas yet because since which who whose where when whilst despite
+    nevertheless nonetheless instead albeit notwithstanding so hence therefore thus consequently until""".split()
+)
+"""Words after which another clause begins."""
+
+PARTICIPLE = frozenset(
+    """showing demonstrating revealing displaying depicting indicating suggesting representing consistent compatible
+    illustrating confirming exhibiting containing presenting characterized highlighting reflecting signifying implying
+    indicative suggestive typical diagnostic pointing corresponding featuring""".split()
+)
+"""After a comma, or after the image itself, these open a statement of their own."""
+
+AFTER_COMMA = (
+    frozenset("with there here including plus only also it they we then accompanied associated together along".split())
+    | PARTICIPLE
+    | STOP
+)
+"""After a comma these end a denial."""
+
+PREDICATE = frozenset(
+    """normal clear unremarkable present absent enlarged intact evident visible seen noted identified healthy sharp
+    demonstrated shown thickened torn abnormal preserved found detected apparent""".split()
+)
+"""Words that close an elliptical statement: "effusion absent, consolidation present"."""
+
+IMAGE = frozenset(
+    """image radiograph film scan ray x-ray photograph photo picture sonogram slice slide section view study examination
+    exam imaging ultrasound ct mri mr frame photomicrograph micrograph radiography tomography fundus fundoscopy frame
+    histology histopathology oct angiogram mammogram endoscopy cxr echo projection patch appearance
+    ultrasonography sonography specimen tile scanning tomogram resonance capture snapshot shot""".split()
+)
+"""Nouns for the picture itself."""
+
+EVIDENCE = frozenset(
+    """evidence sign indication suggestion feature finding trace hint abnormality change nothing
+    anything something none way hallmark manifestation appearance stigma proof clue""".split()
+)
+"""Nouns that stand for what would show a disease; a denial passes through them."""
+
+ADDITIONAL = frozenset(
+    "other additional further second another more separate remaining else else new worse worsening large significant".split()
+)
+"""Before a denied finding these leave the finding itself standing: "no other nodule"."""
+
+NORMAL_WORDS = (
+    "normal", "normally", "unremarkable", "healthy", "healthy-looking", "within normal limits", "intact",
+    "clear", "sharp", "preserved", "well preserved", "normal-sized", "normal in size", "normal size", "of normal size",
+    "normal appearance", "normal appearances", "physiological", "free of disease", "free from disease", "disease-free",
+    "not enlarged", "unaffected", "nothing abnormal", "nothing abnormal to report", "undamaged", "not thickened",
+    "not abnormal", "free of abnormality", "free from abnormality", "normality", "uninvolved", "spared", "well aerated", "regular",
+    "nothing remarkable", "disease free", "without abnormality", "devoid of abnormality", "untorn", "in good health",
+    "uninjured", "maintained", "continuous", "normal limits", "nothing of concern", "no cause for concern", "sound",
+    "not remarkable", "in order", "pristine", "as expected", "nothing untoward",
+)  # fmt: skip
+"""Words of normality. Which of them speak for the whole image depends on their subject."""
+
+ABNORMAL_WORDS = (
+    "abnormality", "abnormal", "abnormalities", "abnormal finding", "abnormal findings", "anomaly", "pathology",
+    "pathologic", "pathological", "pathologic finding", "pathological finding", "pathological findings",
+    "pathologic findings", "pathological change", "disease", "disease process", "diseased", "disorder", "damage", "damaged",
+    "defect", "injury", "injured", "tear", "torn", "rupture", "ruptured", "sprain", "sprained", "degeneration", "degenerative change",
+    "degenerative", "tendinosis", "tendinopathy", "tendonitis", "tendinitis", "lesion", "disruption", "disrupted",
+    "derangement", "partial tear", "complete tear", "signal abnormality", "abnormal signal", "signal change",
+    "discontinuity", "discontinuous", "thickening", "thickened", "inflammation", "inflamed", "irregularity", "irregular",
+    "tearing", "strain", "strained", "significant finding", "significant findings", "alteration", "altered", "pathologies",
+    "pathologically", "fraying", "frayed", "edema", "edematous", "dilated", "dilatation", "dilation", "mass", "disease changes",
+    "malformation", "involvement", "compromised", "acute finding", "unhealthy", "deformity", "deformed", "affected",
+)  # fmt: skip
+"""Words that say that a structure is not as it should be."""
+
+GLOBAL_ABNORMAL = frozenset(
+    """abnormality abnormal|anomaly|pathology|pathologic|pathological|disease|pathologic finding|pathological finding
+    |abnormal finding|disease process|significant finding|disorder|pathological change|abnormality|pathologic change
+    |diseased|acute finding""".replace("\n", "")
+    .replace("abnormality abnormal|", "abnormal|")
+    .split("|")
+)
+"""The ones whose denial, without more, calls the whole image normal."""
+
+SEVERITY = (
+    "mild",
+    "moderate",
+    "severe",
+    "very severe",
+    "minimal",
+    "advanced",
+    "early",
+    "marked",
+    "extensive",
+    "end-stage",
+)
+GRADE_NOUNS = frozenset(
+    """grade grading stage staging level severity category type class form degree disease change variety scale score
+    range extent phase spectrum end""".split()
+)
+GRADED = frozenset(
+    "graded classed classified staged rated scored categorized graded_as assessed level grade stage".split()
+)
+NUMBERS = MappingProxyType(
+    {w: i for i, w in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())}
+    | {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6}
+)
+PREPOSITIONS = frozenset(
+    "of in on at by for from with within to over about around under through into onto near inside upon between during".split()
+)

@@ -1,0 +1,96 @@
+"""One pass over a caption's tokens: every entry of the trie that begins at each of them, the longest of each layer."""
+
+from typing import Any
+
+from captioner.agreement.tokens import Tokens
+from captioner.agreement.vocabulary import CONCEPT, ENTRIES, Words
+
+Hit = tuple[int, int, int]
+"""First token, token after the last, index into the layer's table."""
+
+GapHit = tuple[int, int, int, int, int]
+"""First token, token after the first segment, start and end of the last segment, term."""
+
+_GAP_WORDS = 5
+_GAP_STOP = frozenset(
+    """, ; : . ! ? ( ) - but however although though while whereas except which who whose with shows show demonstrate
+    reveal because since""".split()
+)
+LAYERS = 9
+
+
+def match(tokens: Tokens, trie: dict[str, Any], *, loud: bool) -> tuple[list[list[Hit]], list[GapHit]]:
+    """Return the hits of each layer in the order of the text, and discontinuous mentions.
+
+    Args:
+        tokens: of the caption.
+        trie: of the vocabulary.
+        loud: the caption is written in capitals, so that case tells nothing.
+    """
+    words = tokens.words
+    n = len(words)
+    layers: list[list[Hit]] = [[] for _ in range(LAYERS)]
+    gaps: list[GapHit] = []
+    ends = [0] * LAYERS
+    get = trie.get
+    for i in range(n):
+        node = get(words[i])
+        if node is None:
+            continue
+        best: dict[int, Hit] | None = None
+        j = i + 1
+        while True:
+            entries = node.get(ENTRIES)
+            if entries:
+                for layer, index, case, rest in entries:
+                    if case and not loud and not _capitals(tokens, i, j):
+                        continue
+                    if rest:
+                        found = _follow(words, j, n, rest)
+                        if found is not None:
+                            gaps.append((i, j, found[0], found[1], index))
+                        continue
+                    if j > ends[layer] or layer != CONCEPT:
+                        if best is None:
+                            best = {layer: (i, j, index)}
+                        else:
+                            best[layer] = (i, j, index)
+            if j >= n:
+                break
+            node = node.get(words[j])
+            if node is None:
+                break
+            j += 1
+        if best is not None:
+            for layer, hit in best.items():
+                if hit[1] > ends[layer] and i >= ends[layer]:
+                    layers[layer].append(hit)
+                    ends[layer] = hit[1]
+    return layers, gaps
+
+
+def _capitals(tokens: Tokens, i: int, j: int) -> bool:
+    """Say whether the text of an abbreviation has its capitals."""
+    text = tokens.text[tokens.starts[i] : tokens.ends[j - 1]]
+    return sum(c.isupper() for c in text) >= 2 or (len(text) == 1 and text.isupper())
+
+
+def _follow(words: list[str], at: int, n: int, rest: tuple[Words, ...]) -> tuple[int, int] | None:
+    """Return where the last of the following segments lies, each at most a few words after the one before it."""
+    start = at
+    for segment in rest:
+        first = segment[0]
+        size = len(segment)
+        limit = min(n, at + _GAP_WORDS)
+        k = at
+        while k < limit:
+            word = words[k]
+            if word == first and (size == 1 or tuple(words[k : k + size]) == segment):
+                break
+            if word in _GAP_STOP:
+                return None
+            k += 1
+        else:
+            return None
+        start, at = k, k + size
+    return start, at
