@@ -13,8 +13,6 @@ from captioner.errors import StorageError
 TEMPORARY = ".tmp"
 """What the name of an unfinished file ends in; no reader takes such a file for a shard."""
 
-_BUFFER = 1 << 16
-
 _REASONS = {
     errno.ENOSPC: "the disk is full. Free some space and start again: what is finished is kept",
     errno.EDQUOT: "your quota is used up. Free some space and start again: what is finished is kept",
@@ -58,7 +56,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(path.name + TEMPORARY)
     with storage(path):
         target = _Target(temporary, path)
-    file = io.BufferedWriter(target, _BUFFER)
+    file = io.BufferedWriter(target)
     try:
         yield file
         file.flush()

@@ -4,8 +4,9 @@ Writing them opens no image. ``run.json`` says which run and which image shards 
 never joined with images that they were not written for.
 """
 
+import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -14,9 +15,9 @@ from typing import Any
 from captioner.errors import OutputError, ShardError
 from captioner.shards import atomic, tar
 from captioner.shards.manifest import SUMS, Manifest, Shard, read_manifest, write_sums
+from captioner.shards.members import SUFFIX
 
 RECORD = "run.json"
-SUFFIX = ".captions.json"
 VERSION = 1
 
 _REMEMBERED = 4096
@@ -205,33 +206,5 @@ def _shard(
         if (record := captions(key)) is not None:
             writer.add(key + SUFFIX, serialize(record))
     writer.finish()
-    return buffer.getvalue(), Shard(name, writer.members, writer.size, writer.sha256)
-
-
-def load_captions(shard: Path) -> dict[str, dict[str, Any]]:
-    """Return the records of one caption shard by key.
-
-    Raises:
-        ShardError: the shard is missing or damaged.
-    """
-    return {key: json.loads(content) for key, content in read_members(shard).items()}
-
-
-def read_members(shard: Path) -> dict[str, bytes]:
-    """Return the undecoded records of one caption shard by key.
-
-    Raises:
-        ShardError: the shard is missing or damaged.
-    """
-    try:
-        content = shard.read_bytes()
-    except OSError as error:
-        raise ShardError(f"no caption shard {shard}: {error.strerror}.") from error
-    return dict(_members(content, str(shard)))
-
-
-def _members(content: bytes, name: str) -> Iterator[tuple[str, bytes]]:
-    for member in tar.scan(content, name):
-        if not member.name.endswith(SUFFIX):
-            raise ShardError(f"{name} is no caption shard: it holds {member.name}.")
-        yield member.name.removesuffix(SUFFIX), content[member.offset : member.offset + member.size]
+    content = buffer.getvalue()
+    return content, Shard(name, writer.members, writer.size, hashlib.sha256(content).hexdigest())

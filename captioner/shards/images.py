@@ -78,8 +78,8 @@ def build_images(
     """
     if not _DATASET.fullmatch(dataset) or per_shard < 1:
         raise ValueError(f"not a dataset id, or no images a shard: {dataset!r}, {per_shard}")
-    build = _Build(folder, dataset, per_shard)
     with ExitStack() as stack:
+        build = _Build(folder, dataset, per_shard, stack.enter_context(ThreadPoolExecutor(1, "hash")))
         if (folder / journal.NAME).exists():
             build.begin(stack)
         build.take_stock()
@@ -97,8 +97,9 @@ def build_images(
 class _Build:
     """One call of build_images."""
 
-    def __init__(self, folder: Path, dataset: str, per_shard: int) -> None:
+    def __init__(self, folder: Path, dataset: str, per_shard: int, pool: ThreadPoolExecutor) -> None:
         self.folder, self.dataset, self.per_shard = folder, dataset, per_shard
+        self._pool = pool
         self.manifest: Manifest | None = None
         self.journal: Journal | None = None
         self.shards: list[Shard] = []
@@ -204,7 +205,8 @@ class _Build:
         name = self._next_name()
         rows = []
         with atomic.replacing(self.folder / name) as file:
-            writer = tar.Writer(file)
+            target = tar.Hashing(file, self._pool)
+            writer = tar.Writer(target)
             for image in images:
                 row = Image(
                     image.item.key,
@@ -220,7 +222,7 @@ class _Build:
                 writer.add(row.member, image.payload)
                 rows.append(row)
             writer.finish()
-        shard = Shard(name, len(rows), writer.size, writer.sha256)
+        shard = Shard(name, len(rows), writer.size, target.sha256())
         self.journal.add(shard, rows)
         self.shards.append(shard)
         self.written += 1

@@ -10,9 +10,11 @@ from pathlib import Path
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
+from captioner.images import HEAD, sniff
 from captioner.shards import tar
 
-_SNIFFED = 64
+_FORMATS = {"jpg": "JPEG", "png": "PNG"}
+"""What shards hold, and how Pillow names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class ImageProblem:
 
     Attributes:
         key, source: as in the item.
-        code: ``missing_image``, ``unreadable``, ``corrupt_image``, ``unsupported_type``, ``too_large``,
+        code: ``missing_image``, ``unreadable``, ``corrupt_image``, ``unsupported_type``,
             ``changed_while_read``, ``invalid_key`` or ``duplicate_key``.
         reason: one sentence for a person.
     """
@@ -99,12 +101,9 @@ def _read(path: Path) -> bytes:
         if not before.st_size:
             raise _Refused("corrupt_image", "the file is empty")
         if before.st_size > tar.MAX_SIZE:
-            raise _Refused("too_large", f"{before.st_size} bytes; a tar member holds at most {tar.MAX_SIZE}")
-        head = os.pread(descriptor, _SNIFFED, 0)
-        if _sniff(head) is None:
-            raise _Refused(
-                "unsupported_type", "neither JPEG nor PNG by its content; convert it to PNG (lossless) first"
-            )
+            raise _Refused("unsupported_type", f"{before.st_size} bytes; a tar member holds at most {tar.MAX_SIZE}")
+        if (kind := sniff(os.pread(descriptor, HEAD, 0))) not in _FORMATS:
+            raise _Refused("unsupported_type", _what_to_do(kind))
         # One read takes at most 2 GiB; one byte more than expected shows that the file has grown.
         parts: list[bytes] = []
         while part := os.read(descriptor, before.st_size + 1 - sum(len(part) for part in parts)):
@@ -122,16 +121,16 @@ def _read(path: Path) -> bytes:
 
 def _look(payload: bytes, *, decode: bool) -> tuple[int, int, str, str]:
     """Return width, height, mode and type."""
-    kind = _sniff(payload[:_SNIFFED])
-    if kind is None:
+    kind = sniff(payload[:HEAD])
+    if kind not in _FORMATS:
         raise _Refused("changed_while_read", "the file was written to while it was read; run again when it is whole")
     try:
-        with Pillow.open(io.BytesIO(payload), formats=("JPEG", "PNG")) as image:
+        with Pillow.open(io.BytesIO(payload), formats=(_FORMATS[kind],)) as image:
             if decode:
                 image.load()
             width, height, mode = *image.size, image.mode
     except Pillow.DecompressionBombError as error:
-        raise _Refused("too_large", f"more pixels than are safe to decode: {error}") from error
+        raise _Refused("unsupported_type", f"more pixels than are safe to decode: {error}") from error
     except UnidentifiedImageError as error:  # its message holds an address in memory
         raise _Refused("corrupt_image", f"it begins like {kind} but has no valid header") from error
     except Exception as error:  # decoders raise nearly anything on damaged input
@@ -144,7 +143,7 @@ def _look(payload: bytes, *, decode: bool) -> tuple[int, int, str, str]:
     return width, height, mode, kind
 
 
-def _sniff(head: bytes) -> str | None:
-    if head.startswith(b"\xff\xd8\xff"):
-        return "jpg"
-    return "png" if head.startswith(b"\x89PNG\r\n\x1a\n") else None
+def _what_to_do(kind: str | None) -> str:
+    if kind is None:
+        return "no image by its content, whatever its name says"
+    return f"an image of type {kind} by its content; shards hold JPEG and PNG: convert it to PNG, which loses nothing"

@@ -21,7 +21,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from captioner.errors import ShardError
-from captioner.shards.captions import SUFFIX, read_members
+from captioner.shards.members import SUFFIX, read_members
 
 Missing = Literal["error", "skip", "pass"]
 Stage = Callable[[Iterable[dict[str, Any]]], Iterator[dict[str, Any]]]

@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
 
@@ -17,6 +17,8 @@ from captioner.shards import atomic
 from captioner.shards.manifest import Image, Shard
 
 NAME = "building.jsonl"
+
+_RECORDED = [field.name for field in fields(Image) if field.name != "shard"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class Journal:
 
     def add(self, shard: Shard, images: Sequence[Image]) -> None:
         """Record a shard that stands on disk under its final name."""
-        columns = [astuple(image)[:-1] for image in images]
+        columns = [[getattr(image, name) for name in _RECORDED] for image in images]
         self._append({"shard": [shard.name, shard.samples, shard.bytes, shard.sha256], "images": columns})
 
     def entries(self) -> Iterator[Entry]:

@@ -7,7 +7,7 @@ and ``SHA256SUMS`` (for ``sha256sum --check``, and to notice damage to the manif
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -187,7 +187,11 @@ def write_sums(folder: Path, shards: Iterable[Shard], others: Sequence[str]) -> 
     known = {shard.name: shard.sha256 for shard in shards}
     for name in others:
         known[name] = file_hash(folder / name)
-    atomic.write(folder / SUMS, "".join(f"{known[name]}  {name}\n" for name in sorted(known)).encode())
+    atomic.write(folder / SUMS, _sums(known).encode())
+
+
+def _sums(known: Mapping[str, str]) -> str:
+    return "".join(f"{known[name]}  {name}\n" for name in sorted(known))
 
 
 def read_sums(folder: Path) -> dict[str, str]:
@@ -197,10 +201,12 @@ def read_sums(folder: Path) -> dict[str, str]:
         ShardError: it is missing or damaged.
     """
     try:
-        lines = (folder / SUMS).read_text("ascii").removesuffix("\n").split("\n")
-        listed = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+        text = (folder / SUMS).read_text("ascii")
+        listed = {name: digest for digest, name in (line.split("  ", 1) for line in text.splitlines())}
     except (OSError, ValueError) as error:
         raise ShardError(f"{folder / SUMS} cannot be read: {error}.") from error
+    if text != _sums(listed):
+        raise ShardError(f"{folder / SUMS} is damaged.")
     return listed
 
 

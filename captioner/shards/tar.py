@@ -10,8 +10,9 @@ image costs, and its reader takes an archive that was cut off for a whole one; :
 import hashlib
 import mmap
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Protocol
 
 from captioner.errors import ShardError
 
@@ -25,7 +26,8 @@ _MTIME = b"00000000000\0"
 _REST = b"0" + bytes(100) + b"ustar\x0000" + bytes(32) + bytes(32) + bytes(8) + bytes(8) + bytes(155) + bytes(12)
 # The checksum is the sum of the header's bytes with its own eight taken as blanks.
 _FIXED_SUM = sum(_MODE_UID_GID) + sum(_MTIME) + sum(_REST) + 8 * 32
-_ZEROS = bytes(RECORD)
+_ZEROS = bytes(BLOCK)
+_HELD = 1 << 20
 
 
 def header(name: str, size: int) -> bytes:
@@ -53,38 +55,71 @@ def trailer(size: int) -> bytes:
     return bytes(2 * BLOCK + -(size + 2 * BLOCK) % RECORD)
 
 
+class Target(Protocol):
+    """Anything that takes bytes."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take all of them."""
+
+
 class Writer:
-    """Writes members to a binary file, counting and hashing every byte.
+    """Writes members, in blocks of about a megabyte.
 
     Attributes:
-        size: bytes written so far.
-        members: members written so far.
+        size: bytes of the archive so far.
+        members: members so far.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._hash = hashlib.sha256()
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._parts: list[bytes] = []
+        self._held = 0
         self.size = 0
         self.members = 0
 
     def add(self, name: str, payload: bytes) -> None:
         """Append one member."""
-        for part in (header(name, len(payload)), payload, padding(len(payload))):
-            self._file.write(part)
-            self._hash.update(part)
-            self.size += len(part)
+        self._put(header(name, len(payload)), payload, padding(len(payload)))
         self.members += 1
+        if self._held >= _HELD:
+            self._flush()
 
     def finish(self) -> None:
-        """Append the end of the archive."""
-        end = trailer(self.size)
-        self._file.write(end)
-        self._hash.update(end)
-        self.size += len(end)
+        """Append the end of the archive, and give everything to the target."""
+        self._put(trailer(self.size))
+        self._flush()
 
-    @property
+    def _put(self, *parts: bytes) -> None:
+        self._parts += parts
+        size = sum(map(len, parts))
+        self._held += size
+        self.size += size
+
+    def _flush(self) -> None:
+        self._target.write(b"".join(self._parts))
+        self._parts.clear()
+        self._held = 0
+
+
+class Hashing:
+    """Passes bytes on and hashes them, in a thread of the given pool while the writing goes on."""
+
+    def __init__(self, target: Target, pool: ThreadPoolExecutor) -> None:
+        self._target, self._pool = target, pool
+        self._hash = hashlib.sha256()
+        self._last: Future[None] | None = None
+
+    def write(self, data: bytes, /) -> None:
+        """Take bytes. At most two pieces are held: the one that is hashed, and this one."""
+        if self._last is not None:
+            self._last.result()
+        self._last = self._pool.submit(self._hash.update, data)
+        self._target.write(data)
+
     def sha256(self) -> str:
-        """SHA-256 of all bytes written so far, in hex."""
+        """Return the SHA-256 of all bytes so far, in hex."""
+        if self._last is not None:
+            self._last.result()
         return self._hash.hexdigest()
 
 

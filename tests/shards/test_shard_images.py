@@ -169,7 +169,7 @@ def bad(tmp_path):
     ("name", "code", "reason"),
     [
         (HALF_A_JPEG, "corrupt_image", "cannot be decoded"),
-        (HTML, "unsupported_type", "neither JPEG nor PNG"),
+        (HTML, "unsupported_type", "no image by its content"),
         ("empty.png", "corrupt_image", "empty"),
         (WEBP, "unsupported_type", "convert it to PNG"),
         ("deep.png", "unsupported_type", "more than 8 bits"),
@@ -330,6 +330,15 @@ def test_a_second_build_at_the_same_time_says_so_and_stops(tmp_path, make_items)
     go_on.set()
     first.join()
     assert read_manifest(tmp_path / "images").samples == 9
+    assert verify(tmp_path / "images") == []
+
+
+def test_large_images_are_written_and_hashed_like_small_ones(tmp_path):
+    rows = [ImageItem(f"k-{i}", tmp_path / f"{i}.png", f"{i}.png") for i in range(5)]
+    for i, item in enumerate(rows):
+        Image.effect_noise((900 + i, 900), 90).save(item.path)
+    build(rows, tmp_path / "images")
+    assert sum(item.path.stat().st_size for item in rows) > 3 << 20
     assert verify(tmp_path / "images") == []
 
 

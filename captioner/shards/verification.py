@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from captioner.errors import ShardError
-from captioner.shards import atomic, captions, journal, manifest, tar
+from captioner.shards import atomic, captions, journal, manifest, members, tar
 from captioner.shards.manifest import Image, Shard, file_hash
 
 
@@ -99,11 +99,11 @@ def _verify_pairs(folder: Path, record: captions.CaptionRecord, images: Path) ->
         return
     for shard, keys in found.keys_by_shard():
         try:
-            members = list(captions.read_members(folder / shard.name))
+            found_keys = list(members.read_members(folder / shard.name))
         except ShardError:
             continue  # reported by its bytes
         order = iter(keys)
-        if wrong := next((key for key in members if key not in order), None):
+        if wrong := next((key for key in found_keys if key not in order), None):
             yield Problem(shard.name, "damaged", f"{wrong} is not in the image shard, or in another order")
 
 
@@ -139,15 +139,15 @@ def _what_is_wrong(path: Path, shard: Shard, size: int, rows: Iterable[Image] | 
         return sizes + "it is empty"
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         try:
-            members = tar.scan(content, path.name)
+            archived = tar.scan(content, path.name)
             for row in rows or ():
-                member = next(members, None)
+                member = next(archived, None)
                 if member is None or member.name != row.member or member.size != row.bytes:
                     return f"{sizes}the first sample that is not as it was written is {row.key}"
                 payload = content[member.offset : member.offset + member.size]
                 if hashlib.sha256(payload).hexdigest() != row.sha256:
                     return f"{sizes}the bytes of {row.key} are not those that were written"
-            for _ in members:
+            for _ in archived:
                 pass
         except ShardError as error:
             return sizes + str(error)

@@ -1,0 +1,242 @@
+"""What shards cost, paired in one run: writing images, writing captions, reading both joined, memory.
+
+Every round runs each way once, in turn; ratios of medians are printed, since seconds say more of the machine than of
+the code. Images are random noise in JPEG of about 76 KB, ten captions each. "CPU" is user and system time of a process
+of its own for each measurement, without what importing costs.
+
+    python -m benchmarks.shards [--images 4000] [--rounds 3]
+"""
+
+import argparse
+import hashlib
+import io
+import json
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import webdataset
+from PIL import Image
+
+from captioner.shards import ImageItem, build_captions, build_images, join_captions, tar
+
+PER_SHARD = 1000
+
+
+def make_images(folder: Path, count: int) -> None:
+    """Write ``count`` different JPEGs: a few noisy pictures, each with a number behind its end."""
+    draw = np.random.default_rng(0)
+    pictures = []
+    for _ in range(20):
+        smooth = Image.fromarray(draw.integers(60, 200, (32, 32), dtype=np.uint8)).resize((512, 512))
+        noisy = np.clip(np.asarray(smooth) + draw.normal(0, 13, (512, 512)), 0, 255).astype(np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(noisy).save(buffer, "JPEG", quality=80)
+        pictures.append(buffer.getvalue())
+    folder.mkdir()
+    for i in range(count):
+        (folder / f"{i:07d}.jpg").write_bytes(pictures[i % len(pictures)] + f"{i}".encode())
+
+
+def items(folder: Path, count: int) -> Iterator[ImageItem]:
+    for i in range(count):
+        name = f"{i:07d}.jpg"
+        yield ImageItem(f"bench-{i:07d}", folder / name, name)
+
+
+def record(key: str) -> dict[str, Any]:
+    """One of 836 support sets, as many as a large chest X-ray table has."""
+    kind = int(key[-7:]) % 836
+    captions = [f"Frontal chest radiograph number {kind} with an effusion and no {n} of note." for n in range(10)]
+    return {"captions": captions, "labels": ["Effusion"], "triplet": f"t{kind:016x}", "run": "bench"}
+
+
+RECORDS = [record(f"{i:07d}") for i in range(836)]
+
+
+def prepared(key: str) -> dict[str, Any]:
+    return {**RECORDS[int(key[-7:]) % 836]}
+
+
+def plain_tars(data: Path, out: Path, count: int) -> None:
+    """The tar writer alone: no manifest, no decoder."""
+    out.mkdir()
+    names = [f"{i:07d}.jpg" for i in range(count)]
+    for start in range(0, count, PER_SHARD):
+        with (out / f"{start}.tar").open("wb", buffering=1 << 16) as file:
+            for name in names[start : start + PER_SHARD]:
+                content = (data / name).read_bytes()
+                file.write(tar.header(name, len(content)))
+                file.write(content)
+                file.write(tar.padding(len(content)))
+
+
+def shard_writer(data: Path, out: Path, count: int) -> None:
+    out.mkdir()
+    with webdataset.ShardWriter(f"{out}/%06d.tar", maxcount=PER_SHARD, verbose=0) as writer:
+        for item in items(data, count):
+            writer.write({"__key__": item.key, "jpg": item.path.read_bytes()})
+
+
+def shard_writer_captions(out: Path, count: int) -> None:
+    out.mkdir()
+    with webdataset.ShardWriter(f"{out}/%06d.tar", maxcount=PER_SHARD, verbose=0) as writer:
+        for i in range(count):
+            key = f"bench-{i:07d}"
+            writer.write({"__key__": key, "captions.json": prepared(key)})
+
+
+def shards_of(folder: Path) -> list[str]:
+    return [str(path) for path in sorted(folder.glob("*.tar"))]
+
+
+def read(source: Any) -> None:
+    for sample in source:
+        assert sample["jpg"]
+        json.loads(sample["captions.json"])
+
+
+def dataset(folder: Path) -> Any:
+    return webdataset.WebDataset(shards_of(folder), shardshuffle=False)
+
+
+def merge(images: Path, captions: Path, out: Path) -> None:
+    """Write what a rewrite would: tars that hold images and captions."""
+    out.mkdir()
+    for path in images.glob("*.tar"):
+        with (out / path.name).open("wb") as file:
+            writer = tar.Writer(file)
+            pair = path.read_bytes(), (captions / path.name).read_bytes()
+            for image, text in zip(tar.scan(pair[0]), tar.scan(pair[1]), strict=True):
+                for member, archive in ((image, pair[0]), (text, pair[1])):
+                    writer.add(member.name, archive[member.offset : member.offset + member.size])
+            writer.finish()
+
+
+def timed(work: Callable[[], object]) -> tuple[float, float, int]:
+    """Run in a child process; return wall and CPU seconds, and how much its peak memory grew, in KB."""
+    import os
+
+    receive, send = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(receive)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        begin, cpu = time.perf_counter(), cpu_seconds()
+        work()
+        end = time.perf_counter() - begin, cpu_seconds() - cpu
+        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        os.write(send, json.dumps([*end, after - before]).encode())
+        os._exit(0)
+    os.close(send)
+    with os.fdopen(receive) as pipe:
+        content = pipe.read()
+    os.waitpid(child, 0)
+    wall, cpu, memory = json.loads(content)
+    return wall, cpu, memory
+
+
+def cpu_seconds() -> float:
+    """Of this process and of the children that have ended."""
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in usage)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=4000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--decode", type=int, default=500, help="images for the full decode check")
+    parser.add_argument("--folder", type=Path, help="where to work; by default a temporary folder")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore", ResourceWarning)
+    root = Path(tempfile.mkdtemp(prefix="shards-", dir=options.folder))
+    try:
+        measure(root, options.images, options.rounds, min(options.decode, options.images))
+    finally:
+        shutil.rmtree(root)
+
+
+def measure(root: Path, count: int, rounds: int, decoded: int) -> None:
+    data, work = root / "data", root / "work"
+    make_images(data, count)
+    build_images(items(data, count), root / "images", dataset="bench", decode_check=False)
+    build_captions(root / "images", root / "captions", captions=prepared, run="bench")
+    merge(root / "images", root / "captions", root / "merged")
+
+    def images(number: int, *, decode: bool) -> Callable[[], object]:
+        return lambda: build_images(items(data, number), work, dataset="bench", decode_check=decode)
+
+    def captions() -> object:
+        return build_captions(root / "images", work, captions=prepared, run="bench")
+
+    def again() -> object:
+        return build_images(items(data, count), root / "images", dataset="bench")
+
+    ways: dict[str, Callable[[], object]] = {
+        "tar cf": lambda: subprocess.run(["tar", "cf", root / "work.tar", "-C", root, "data"], check=True),
+        "tar writer alone": lambda: plain_tars(data, work, count),
+        "build_images, no decode check": images(count, decode=False),
+        "webdataset.ShardWriter": lambda: shard_writer(data, work, count),
+        "build_captions": captions,
+        "ShardWriter, captions": lambda: shard_writer_captions(work, count),
+        "build_images again": again,
+        "read images": lambda: [None for _ in dataset(root / "images")],
+        "read images and captions joined": lambda: read(
+            dataset(root / "images").compose(join_captions(root / "captions"))
+        ),
+        "read one tar with both": lambda: read(dataset(root / "merged")),
+        "decode check, 1 image": images(decoded, decode=True),
+    }
+    found: dict[str, list[tuple[float, float, int]]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for name, way in ways.items():
+            result = timed(way)
+            shutil.rmtree(work, ignore_errors=True)
+            if number:  # the first round warms caches
+                found[name].append(result)
+    wall = {name: statistics.median(r[0] for r in results) for name, results in found.items()}
+    cpu = {name: statistics.median(r[1] for r in results) for name, results in found.items()}
+    size = sum(path.stat().st_size for path in data.iterdir())
+    print(f"{count} images of {size // count:,} bytes, {rounds} rounds, medians")
+    print(f"{'':34} {'wall s':>8} {'CPU s':>8} {'µs/image':>9}")
+    for name in ways:
+        number = decoded if name.startswith("decode") else count
+        print(f"{name:34} {wall[name]:8.3f} {cpu[name]:8.3f} {wall[name] / number * 1e6:9.1f}")
+    print()
+    for text, one, other, by in (
+        ("tar writer alone / tar cf", "tar writer alone", "tar cf", wall),
+        ("build_images with hashes / tar cf", "build_images, no decode check", "tar cf", wall),
+        ("ShardWriter / build_images", "webdataset.ShardWriter", "build_images, no decode check", wall),
+        ("build_captions / build_images", "build_captions", "build_images, no decode check", wall),
+        ("ShardWriter, captions / build_captions", "ShardWriter, captions", "build_captions", wall),
+        ("build_images again / first", "build_images again", "build_images, no decode check", wall),
+        ("read joined / read one tar, CPU", "read images and captions joined", "read one tar with both", cpu),
+        ("read joined / read images only, CPU", "read images and captions joined", "read images", cpu),
+    ):
+        ratios = [
+            a / b for a, b in zip(by_round(found[one], by is cpu), by_round(found[other], by is cpu), strict=True)
+        ]
+        print(f"{text:40} {by[one] / by[other]:6.2f}  ({min(ratios):.2f} … {max(ratios):.2f})")
+    few = max(1, count // 20)
+    growth = [timed(images(n, decode=False))[2] for n in (few, count) if not shutil.rmtree(work, ignore_errors=True)]
+    print(f"\npeak memory above the start: {growth[0]} KB for {few} images, {growth[1]} KB for {count}")
+    digest = hashlib.sha256(b"".join(Path(p).read_bytes() for p in shards_of(root / "captions"))).hexdigest()
+    print(f"caption shards: {digest[:16]}; Python {sys.version.split()[0]}, webdataset {webdataset.__version__}")
+
+
+def by_round(results: list[tuple[float, float, int]], cpu: bool) -> list[float]:  # noqa: FBT001
+    return [r[1] if cpu else r[0] for r in results]
+
+
+if __name__ == "__main__":
+    main()
