@@ -13,6 +13,7 @@ _CUT = 0.5
 _STEP = 0.1
 _SLOWER = 1.5
 _WORTHWHILE = 1.1
+_REST = 10
 
 
 class Admission:
@@ -22,7 +23,8 @@ class Admission:
     brings throughput, then a tenth more for each round of answers as long as their latency holds; never more than
     the ceiling, and only when the slots there are were used. A sign of overload (429, 503, a timeout) halves the
     slots. Overload of requests that were sent before the last cut says nothing new and cuts nothing: one burst, one
-    cut. A ``Retry-After`` stops all sending for that time.
+    cut. A ``Retry-After`` stops all sending for that time, and growth for ten times as long: trying whether the server
+    bears more must not cost more than a tenth of the time.
     """
 
     def __init__(self, ceiling: int) -> None:
@@ -32,6 +34,7 @@ class Admission:
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._resume_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._grow_at = 0.0
         self._last_cut = 0.0
         self._doubling = True
         self._latency = 0.0
@@ -80,6 +83,7 @@ class Admission:
             if retry_after:
                 # Jitter, so that several clients of one server do not come back as one.
                 self._resume_at = max(self._resume_at, now + retry_after * random.uniform(1.0, 1.1))  # noqa: S311
+                self._grow_at = self._resume_at + _REST * retry_after
             if since >= self._last_cut:
                 self._last_cut = now
                 self._limit = max(1.0, self._limit * _CUT)
@@ -119,7 +123,7 @@ class Admission:
             return
         mean = self._window_latency / self._window_done
         rate = self._window_done / max(now - self._window_start, 1e-9)
-        if self._window_full:
+        if self._window_full and now >= self._grow_at:
             if int(self._limit) == 1 and self._doubling:
                 self._limit = min(self._ceiling, _START)
             elif self._doubling and rate > _WORTHWHILE * self._rate:
