@@ -116,7 +116,7 @@ GENERIC_HEADS = frozenset(
     mucosa mucus debris epithelium tissue background cells cell lymphocyte adipose haze reflux pigmentation
     inflamed hazy blur artifact opacified congestion irregularity pallor cupping hydration cataract tortuosity
     depression elevation narrowing widening hypoplasia cavity aneurysm thrombus embolism thrombosis polyps granuloma
-    hyperintensity hypointensity asymmetry deformity spur rupture ischemia hernia collapse trauma""".split()
+    hyperintensity hypointensity asymmetry deformity spur rupture ischemia hernia collapse trauma collateral""".split()
 )
 
 _MODIFIER_STOP = frozenset("lesion abnormality disease disorder pathology mass finding change process tissue".split())
@@ -186,7 +186,7 @@ class _Builder:
                 self._add_foreign(index, concept)
         self._derive(sources)
         terms = self._insert_terms()
-        structures = []
+        structures: list[tuple[tuple[int, frozenset[Words] | None], ...]] = []
         for words, owners in self.structures.items():
             insert(self.trie, words, (STRUCTURE, len(structures), False, ()))
             structures.append(tuple(sorted(owners.items(), key=lambda kv: kv[0])))
@@ -289,13 +289,14 @@ class _Builder:
 
     def _pair(self, index: int, wordings: list[str], heads: frozenset[Words]) -> None:
         """Let "renal lesion" also be a kidney that contains a lesion."""
-        anatomies = set()
+        pairs: dict[str, set[Words]] = {}
         for wording in wordings:
             words = phrase(wording)
             if len(words) > 1 and (words[-1],) in heads:
-                anatomies |= self.place_words.get(words[:-1], frozenset())
+                for anatomy in self.place_words.get(words[:-1], ()):
+                    pairs.setdefault(anatomy, set()).add((words[-1],))
         main = self.meanings[index].anatomy
-        for anatomy in anatomies:
+        for anatomy, own in pairs.items():
             if anatomy == main or anatomy not in self.library.anatomies:
                 continue
             item = self.library.anatomies[anatomy]
@@ -303,7 +304,7 @@ class _Builder:
                 if name:
                     owners = self.structures.setdefault(phrase(name), {})
                     if index not in owners:
-                        owners[index] = heads
+                        owners[index] = frozenset(own)
 
     def _add_foreign(self, index: int, concept: Concept) -> None:
         """Add the wordings of another field that cannot mean anything else."""
@@ -404,7 +405,7 @@ class _Builder:
             starts.setdefault(segments[0], []).append((len(terms) - 1, segments[1:], data["case"]))
         for first, items in starts.items():
             for index, rest, case in items:
-                insert(self.trie, first, (CONCEPT, index, case, (rest,) if rest else ()))
+                insert(self.trie, first, (CONCEPT, index, case, rest))
         return terms
 
     # --- language -----------------------------------------------------------------------------------------------
