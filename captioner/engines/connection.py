@@ -1,6 +1,7 @@
 """The way to one OpenAI-compatible server: its address, key, headers, proxy and certificates."""
 
 import asyncio
+import io
 import os
 import ssl
 import urllib.request
@@ -20,6 +21,7 @@ from captioner.errors import EngineError
 if TYPE_CHECKING:
     import openai
 
+_LARGE = 2**20
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -137,8 +139,9 @@ class Connection:
             Failure: there is no answer, or none that can be used.
         """
         _, session = self.open()
+        data = body if len(body) < _LARGE else io.BytesIO(body)  # aiohttp sends large bytes in one go, and warns of it
         try:
-            async with session.post(self._chat, data=body, allow_redirects=False) as response:
+            async with session.post(self._chat, data=data, allow_redirects=False) as response:
                 content = await response.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise from_exception(error, self._settings.timeout, self._secrets) from None

@@ -266,6 +266,14 @@ def test_a_transient_fault_is_followed_by_a_second_attempt(fault: str) -> None:
     assert "Question 0" in (answer.text or "")
 
 
+def test_a_prompt_of_megabytes_is_sent_like_any_other() -> None:
+    long = Request("long", (Message("user", "word " * 500_000),), request().triplet, 3)
+    with FaultyServer() as server:
+        answers = ask(engine_for(server), [request(0), long])
+    assert answers["long"].text
+    assert answers["long"].prompt_tokens == 500_000
+
+
 def test_a_slow_answer_is_waited_for() -> None:
     with FaultyServer(script=["slow"]) as server:
         answer = ask(engine_for(server, timeout=30), requests(1))["k0"]
