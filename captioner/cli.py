@@ -7,7 +7,7 @@ import contextlib
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +25,7 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 app = typer.Typer(
     help="From label tables to checked, multi-caption WebDataset shards, with any LLM.",
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -106,7 +107,7 @@ def demo(out_dir: Annotated[Path, typer.Option("--out", help="Where to put every
 
 @app.command()
 def run(
-    pipeline: Annotated[str, typer.Argument(help="A pipeline's name or file.")],
+    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="A pipeline's name or file, or a schema's name.")],
     data: DataOption = None,
     out_dir: OutOption = None,
     settings: SetOption = None,
@@ -124,8 +125,7 @@ def run(
 
     with stoppable(), reporter(quiet=as_json) as report:
         plan = running.prepare(pipeline_of(pipeline, data, out_dir, settings), report)
-        for note in plan.notes:
-            report.note(f"note: {note}")
+        print_notes(plan.notes, report.note)
         summary = running.execute(plan, report)
     if as_json:
         print_json(asdict(summary) | {"exit_code": summary.exit_code})
@@ -136,7 +136,7 @@ def run(
 
 @app.command()
 def plan(
-    pipeline: Annotated[str, typer.Argument(help="A pipeline's name or file.")],
+    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="A pipeline's name or file, or a schema's name.")],
     data: DataOption = None,
     out_dir: OutOption = None,
     settings: SetOption = None,
@@ -168,8 +168,7 @@ def plan(
     table.add_row("completion tokens", f"about {forecast.completion_tokens:,} (an estimate)")
     table.add_row("disk", f"about {forecast.disk_bytes / 1e6:,.1f} MB")
     out.print(table)
-    for note in prepared.notes:
-        out.print(f"note: {note}", markup=False)
+    print_notes(prepared.notes, lambda text: out.print(text, markup=False), most=len(prepared.notes))
 
 
 @app.command()
@@ -461,13 +460,15 @@ def shards_verify(
     """
     from captioner.shards import verify
 
-    folders = [f for f in (folder / "images", *sorted(folder.glob("runs/*/captions"))) if f.is_dir()] or [folder]
-    problems = [problem for each in folders for problem in verify(each)]
+    images = folder / "images"
+    runs = sorted(folder.glob("runs/*/captions"))
+    folders = [images, *runs] if images.is_dir() else [folder]
+    problems = [p for each in folders for p in verify(each, images=images if each in runs else None)]
     if as_json:
         print_json([asdict(p) for p in problems])
     else:
         for problem in problems:
-            err.print(f"{problem}", markup=False)
+            err.print(f"{problem.file}: {problem.code}: {problem.reason}", markup=False)
         out.print(f"{len(folders)} folders: " + (f"{len(problems)} problems" if problems else "all shards are whole"))
     if problems:
         raise typer.Exit(1)
@@ -496,6 +497,14 @@ def reporter(*, quiet: bool = False) -> Any:
     if quiet:
         return LineReporter(Console(quiet=True))
     return LiveReporter(err) if err.is_terminal else LineReporter(err)
+
+
+def print_notes(notes: list[str], write: Callable[[str], None], most: int = 6) -> None:
+    """Print what a person should know before a run, the most important first."""
+    for note in notes[:most]:
+        write(f"note: {note}")
+    if notes[most:]:
+        write(f"note: and {len(notes) - most} more: captioner plan shows all, and so does the run's summary.json")
 
 
 def print_summary(summary: Any) -> None:

@@ -200,9 +200,10 @@ def prepare(spec: PipelineSpec, report: Reporter | None = None) -> Plan:
         located = locate(samples, folder if folder.is_dir() else folder.parent)
         if len(located.frame) == 0 and len(samples.frame) > 0 and spec.data.images == "auto":
             with_images = False
-            notes.append(
+            notes.insert(
+                0,
                 f"none of the {len(samples.frame):,} rows has its image below {folder}: captions alone are written. "
-                "Give the images' folder with --set data.images=FOLDER."
+                "Give the images' folder with --set data.images=FOLDER.",
             )
         else:
             samples = located
