@@ -126,6 +126,8 @@ def _analyse(word: str) -> tuple[str, ...]:
         if word.endswith("n't") and len(word) > 3:
             return (word[:-3], "not")
         stem, _, rest = word.partition("'")
+        if not stem:
+            return (word,)  # a quotation mark; no token may be empty
         if rest in ("s", ""):
             return (lemma(stem),)
         return (stem, *(("will",) if rest == "ll" else ("are",) if rest == "re" else ("have",) if rest == "ve" else ()))
