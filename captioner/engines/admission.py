@@ -51,6 +51,11 @@ class Admission:
         """How many are."""
         return self._in_flight
 
+    @property
+    def latency(self) -> float | None:
+        """Seconds that an answer takes of late; None before the first."""
+        return self._latency or None
+
     async def acquire(self) -> float:
         """Wait for a slot; return the moment it was given, which :meth:`release` wants back."""
         if self._waiters or not self._free():

@@ -116,7 +116,6 @@ class Connection:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=trust, keepalive_timeout=30),
             headers={**self._client.auth_headers, **sent} if key else sent,
-            timeout=aiohttp.ClientTimeout(total=settings.timeout, sock_connect=settings.connect_timeout),
             cookie_jar=aiohttp.DummyCookieJar(),
             # aiohttp's own trust_env would look for proxies and ~/.netrc anew, in a thread, for each request.
             proxy=None if loopback else _proxy_for(self._base),
@@ -132,8 +131,12 @@ class Connection:
         if client is not None:
             await client.close()
 
-    async def post(self, body: bytes) -> Completion:
+    async def post(self, body: bytes, timeout: float) -> Completion:  # noqa: ASYNC109 - aiohttp keeps it
         """Send one chat completion request.
+
+        Args:
+            body: JSON.
+            timeout: seconds until the answer must be there.
 
         Raises:
             Failure: there is no answer, or none that can be used.
@@ -141,10 +144,11 @@ class Connection:
         _, session = self.open()
         data = body if len(body) < _LARGE else io.BytesIO(body)  # aiohttp sends large bytes in one go, and warns of it
         try:
-            async with session.post(self._chat, data=data, allow_redirects=False) as response:
+            limit = aiohttp.ClientTimeout(total=timeout, sock_connect=self._settings.connect_timeout)
+            async with session.post(self._chat, data=data, allow_redirects=False, timeout=limit) as response:
                 content = await response.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise from_exception(error, self._settings.timeout, self._secrets) from None
+            raise from_exception(error, timeout, self._secrets) from None
         if response.status != 200:
             raise from_response(response.status, response.headers, content, self._secrets)
         return read_completion(content, response.headers, self._secrets)

@@ -24,6 +24,8 @@ __all__ = ["OpenAIEngine", "OpenAISettings"]
 _STORM = 100
 _FATAL_STORM = 3
 _LONGEST_WAIT = 60.0
+_LEAST_PATIENCE = 60.0
+_MUCH_LONGER = 20
 _BUSY_REPLIES = 50
 _TINY = Request(
     key="check",
@@ -216,10 +218,17 @@ class OpenAIEngine:
         expected = len(body) / 4 + self._expected_completion  # about four characters to a token
         await self._tokens_pace.wait(expected)
         trial.attempts += 1
-        completion = await self._connection.post(body)
+        completion = await self._connection.post(body, self._patience(trial))
         self._expected_completion += 0.05 * (completion.completion_tokens - self._expected_completion)
         self._tokens_pace.correct(completion.prompt_tokens + completion.completion_tokens - expected)
         return completion
+
+    def _patience(self, trial: "_Trial") -> float:
+        """Return after how many seconds a request counts as lost: long after others would have been answered."""
+        latency = self._admission.latency
+        if latency is None:
+            return self.settings.timeout
+        return min(self.settings.timeout, max(_LEAST_PATIENCE, _MUCH_LONGER * latency) * 2.0**trial.timeouts)
 
     def _unusable(self, failure: Failure, models: list[str] | None) -> str:
         """Return what to say when not even a small request is answered."""
@@ -249,13 +258,14 @@ class OpenAIEngine:
 class _Trial:
     """What one request has been through."""
 
-    __slots__ = ("attempts", "busy", "faults", "server_errors")
+    __slots__ = ("attempts", "busy", "faults", "server_errors", "timeouts")
 
     def __init__(self) -> None:
         self.attempts = 0
         self.faults = 0
         self.busy = 0
         self.server_errors = 0
+        self.timeouts = 0
 
     def count(self, failure: Failure) -> None:
         if failure.kind == "busy":
@@ -263,3 +273,4 @@ class _Trial:
         else:
             self.faults += 1
             self.server_errors += failure.kind == "server"
+            self.timeouts += failure.kind == "timeout"
