@@ -147,6 +147,7 @@ class _Judge:
         self.issues: list[Issue] = []
         self.implied: set[int] = set().union(*(self.m[i].implies for i in labels)) if labels else set()
         self.allowed = self.implied | set().union(*(self.m[i].allows for i in labels)) if labels else set()
+        self.typical = set().union(*(self.m[i].allows for i in self.implied)) if labels else set()
         concepts = {self.m[i].concept for i in self.implied if self.m[i].concept}
         self.allowed |= {i for i, m in enumerate(self.m) if m.concept in concepts} if concepts else set()
         self.groups = {self.m[i].group for i in labels if self.m[i].group}
@@ -183,7 +184,7 @@ class _Judge:
         for kind, span in form.problems(self.caption, tokens):
             self.add("not_a_caption", _FORM_FIX[kind], detail=kind, span=span)
         if tokens.words:
-            self.reading = read(self.caption, self.v, tokens)
+            self.reading = read(tokens, self.v)
             self.judge()
         self.issues.sort(key=lambda i: (_ORDER[i.level], i.span or (-1, -1)))
         return tuple(self.issues)
@@ -191,6 +192,7 @@ class _Judge:
     def judge(self) -> None:
         reading = self.reading
         self.asserted: dict[int, list[Mention]] = {}
+        self.unmet: set[int] = set()
         for mention in reading.mentions:
             for meaning in mention.meanings:
                 self.asserted.setdefault(meaning, []).append(mention)
@@ -241,9 +243,20 @@ class _Judge:
         reading = self.reading
         if affirmed is not None and not (denied is not None and label in denied.meanings and not self._apart(denied)):
             return
+        if affirmed is None:
+            self.unmet.add(label)
+        if denied is None and doubted is None:
+            state = next((s for s in reading.normal if s.places and s.places & meaning.places), None)
+            if state is not None:
+                self.add(
+                    "negated_label",
+                    f"{meaning.name.capitalize()} is there: do not call its place normal. {say}",
+                    label=label,
+                    span=reading.span(state.start, state.end),
+                    accept=accept,
+                )
         if denied is not None:
-            self.add(
-                "negated_label",
+            self.add("negated_label",
                 f"{meaning.name.capitalize()} is there: do not deny it. {say}",
                 label=label,
                 span=reading.span(denied.start, denied.end),
@@ -424,6 +437,8 @@ class _Judge:
             return
         index = min(m.meanings, key=self._distance)
         other = self.m[index]
+        if self._subtype(other):
+            return
         label = self.labels[0] if len(self.labels) == 1 else None
         span = self.reading.span(m.start, m.end)
         cue = self.reading.cue_span(m.cue)
@@ -468,12 +483,15 @@ class _Judge:
                 self.conflict(span, cue)
             return
         if other.kind in ("organ", "tissue") and other.code is not None:
-            if other.modality in {self.m[i].modality for i in self.labels} and any(
-                self.m[i].kind == other.kind for i in self.labels
-            ):
+            here = {(self.m[i].anatomy, self.m[i].modality) for i in self.labels}
+            rival = any(self.m[i].kind == "organ" for i in self.labels) if other.kind == "organ" else m.status == lx.AFFIRMED
+            if rival and (other.anatomy, other.modality) in here:
                 self.add("extra_label", drop, label=index, span=span, cue=cue)
             return
-        if other.code is not None and not self._elsewhere(other):
+        misplaced = next((i for i in self.unmet if self._same_elsewhere(i, other)), None)
+        if misplaced is not None:
+            self.add("wrong_anatomy", f"The label is {self.m[misplaced].name}.", label=misplaced, span=span, accept=self.accept(misplaced))
+        if other.code is not None:
             self.add("extra_label", drop, label=index, span=span, cue=cue)
         elif other.kind == "device":
             self.add("invented_detail", drop, label=label, span=span, cue=cue, detail="device")
@@ -481,7 +499,8 @@ class _Judge:
             words = self.reading.tokens.words
             if any(w in _CAUSE for w in words[max(0, m.start - 4) : m.start]):
                 self.add("invented_detail", drop, label=label, span=span, cue=cue, detail="history")
-            self.add("unsupported_finding", drop, label=label, span=span, cue=cue)
+            level = "warning" if any(i in self.typical for i in m.meanings) else "error"
+            self.add("unsupported_finding", drop, label=label, span=span, cue=cue, level=level)
         if self.normal and m.status == lx.AFFIRMED and other.kind in _FINDINGS and other.kind != "device":
             self.add(
                 "normal_conflict",
@@ -492,9 +511,25 @@ class _Judge:
                 accept=self.accept(self.normal[0]),
             )
 
-    def _elsewhere(self, other: vb.Meaning) -> bool:
-        """Say whether a class is one of another way of imaging whose concept the label's own field does not have."""
-        return False
+    def _subtype(self, other: vb.Meaning) -> bool:
+        """Say whether a concept adds nothing to the labels: a tube where devices are labelled, two labels in one word."""
+        if other.code is not None:
+            return False
+        codes = {i for i in other.implies if self.m[i].code is not None}
+        mine = codes & self.implied
+        if not mine:
+            return False
+        return any(self.m[i].kind == "device" for i in mine) or (len(mine) > 1 and codes <= self.implied)
+
+    def _same_elsewhere(self, label: int, other: vb.Meaning) -> bool:
+        """Say whether another finding is the label's own, in another place: a renal lesion for a splenic one."""
+        mine = self.m[label]
+        return bool(
+            mine.places
+            and other.places
+            and not mine.places & other.places
+            and mine.name.split()[-1] == other.name.split()[-1]
+        )
 
     def _distance(self, index: int) -> tuple[int, int]:
         other = self.m[index]
@@ -572,7 +607,8 @@ class _Judge:
                 meaning = self.m[label]
                 if meaning.kind in ("organ", "tissue", "device"):
                     continue
-                if self._whole(state.places, meaning) or state.places & meaning.places:
+                inside = any(meaning.anatomy in self.v.places.get(p, ()) for p in state.places)
+                if self._whole(state.places, meaning) or state.places & meaning.places or (label in self.unmet and inside):
                     self.add(
                         "normal_conflict",
                         f"The image shows {meaning.name}: do not call it normal.",
@@ -607,8 +643,9 @@ class _Judge:
             return
         places = self.v.places
         good = set().union(*(places.get(a, frozenset()) for a in mine)) | mine
-        for i in self.implied | self.allowed:
-            good |= self.m[i].places
+        elsewhere = {m.anatomy for m in self.m if m.code is not None} - good
+        for i in self.labels:
+            good |= self.m[i].places - elsewhere
         for start, end, index in self.reading.anatomies:
             named = self.v.anatomies[index]
             if self.reading.scopes.status[start] == lx.NEGATED:
@@ -625,13 +662,13 @@ class _Judge:
 
     def inside_allowed(self, start: int, end: int) -> bool:
         return any(
-            m.start <= start and m.end >= end and (any(i in self.allowed for i in m.meanings) or m.signs & self.implied)
+            m.holds(start, end) and (any(i in self.allowed for i in m.meanings) or m.signs & self.implied)
             for m in self.reading.mentions
         )
 
     def details(self) -> None:
         reading = self.reading
-        starts = reading.starts
+        starts = {m.start for m in reading.mentions if m.meanings}
         graded = any(
             self.m[i].group
             and self.m[i].level is not None
@@ -693,7 +730,11 @@ class _Judge:
         )
 
 
-_NEUTRAL = frozenset(("skin", "lymph_node"))
+_NEUTRAL = frozenset(
+    """skin lymph_node gland crypt mucosa duct lobule cortex cortical cord disc media ventricle ventricular lens airway
+    interstitium alveolar alveolus artery vein vessel tooth meningeal dura cup fat muscle cervix ear jaw""".split()
+)
+"""Places that other regions have as well, or words that mean other things too."""
 _FORM_FIX = {
     "empty": "Write a caption: one sentence that says what the image shows.",
     "too_long": "Write one caption of a sentence or two.",

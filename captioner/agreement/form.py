@@ -83,7 +83,7 @@ _HANGING = frozenset(
     suggesting indicating representing resembling causing involving affecting exhibiting featuring
     may might could should would can will shall must appear seem remain contain suggest indicate represent small large mild moderate severe
     additional associated consistent compatible characterized accompanied another other several multiple some any each every
-    there it also only so too yet plus per""".split()
+    there also only so too yet plus per""".split()
 )
 _HANGING_FINE = {
     "for": frozenset(("looked", "searched", "accounted", "tested", "screened", "sought", "evaluated", "assessed", "look", "search", "checked", "known")),

@@ -62,7 +62,7 @@ CUES = MappingProxyType(
         NEG_TO_COMMA: "far from | by no means | anything but",
         NOT: "not | cannot be | nowhere | never",
         NOTHING: """
-            nothing to suggest | nothing suggestive of | nothing to indicate | nothing indicative of | nothing points to
+            nothing | nothing to suggest | nothing suggestive of | nothing to indicate | nothing indicative of | nothing points to
             | nothing to point to | nothing suggesting | nothing indicating | nothing resembling | nothing like
             | nothing pointing to | nothing that suggests | nothing that indicates | nothing in favour of""",
         NEG_B: """

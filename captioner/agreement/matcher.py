@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from captioner.agreement.lexicon import IMAGE
 from captioner.agreement.tokens import Tokens
 from captioner.agreement.vocabulary import CONCEPT, ENTRIES, Words
 
@@ -11,7 +12,12 @@ Hit = tuple[int, int, int]
 GapHit = tuple[int, int, int, int, int]
 """First token, token after the first segment, start and end of the last segment, term."""
 
-_GAP_WORDS = 5
+_GAP_WORDS = 4
+_GAP_REACH = 18
+_PICTURE_OPENS = frozenset(("in", "on", "by", "from"))
+_FUNCTION = frozenset(
+    "the a an is are was were be been being of in and or to that this its it has have seen shown present by not clearly also".split()
+)
 _GAP_STOP = frozenset(
     """, ; : . ! ? ( ) - but however although though while whereas except which who whose with shows show demonstrate
     reveal because since""".split()
@@ -76,12 +82,13 @@ def _capitals(tokens: Tokens, i: int, j: int) -> bool:
 
 
 def _follow(words: list[str], at: int, n: int, rest: tuple[Words, ...]) -> tuple[int, int] | None:
-    """Return where the last of the following segments lies, each at most a few words after the one before it."""
+    """Return where the last of the following segments lies, each at most a few content words after the one before it."""
     start = at
     for segment in rest:
         first = segment[0]
         size = len(segment)
-        limit = min(n, at + _GAP_WORDS)
+        limit = min(n, at + _GAP_REACH)
+        content = 0
         k = at
         while k < limit:
             word = words[k]
@@ -89,6 +96,23 @@ def _follow(words: list[str], at: int, n: int, rest: tuple[Words, ...]) -> tuple
                 break
             if word in _GAP_STOP:
                 return None
+            if word in _PICTURE_OPENS and k + 1 < n and words[k + 1] in ("this", "the", "that", "these"):
+                # "the retinopathy seen in this colour photograph is diabetic": the picture is no part of the mention
+                past = next(
+                    (
+                        p
+                        for p in range(k + 2, min(n, k + 7))
+                        if words[p] in IMAGE and (p + 1 >= n or words[p + 1] not in IMAGE)
+                    ),
+                    None,
+                )
+                if past is not None:
+                    k = past + 1
+                    continue
+            if word not in _FUNCTION:
+                content += 1
+                if content > _GAP_WORDS:
+                    return None
             k += 1
         else:
             return None

@@ -131,7 +131,7 @@ class _Machine:
             self.predicate(number, start, end, a, b, lx.NEGATED)
         elif kind == lx.HEDGE_B:
             if not self.predicate(number, start, end, a, b, lx.HEDGED):
-                self.mark(end, self.forward_end(start, end, b), lx.HEDGED, number)
+                self.mark(end, self.forward_end(start, end, b, evidence=True), lx.HEDGED, number)
         elif kind == lx.NEG_TIGHT:
             self.mark(end, self.tight_end(end, b), lx.NEGATED, number)
         elif kind == lx.COMPARE:
@@ -148,7 +148,7 @@ class _Machine:
             elif not (end >= b or words[end] in (".", ",", ";", "?")) or not self.predicate(
                 number, start, end, a, b, lx.HEDGED
             ):
-                self.mark(end, self.forward_end(start, end, b), lx.HEDGED, number)
+                self.mark(end, self.forward_end(start, end, b, evidence=True), lx.HEDGED, number)
         elif kind == lx.HEDGE_BOTH:
             lo = start
             while (
@@ -164,7 +164,7 @@ class _Machine:
         elif kind == lx.HIST_B:
             self.predicate(number, start, end, a, b, lx.HISTORICAL)
         elif kind in _STATUS:
-            self.mark(end, self.forward_end(start, end, b), _STATUS[kind], number)
+            self.mark(end, self.forward_end(start, end, b, evidence=True), _STATUS[kind], number)
         elif kind == lx.FREE and self.tokens.hyphenated(start):
             self.mark(max(a, start - 3), start, lx.NEGATED, number) if self.tokens.hyphenated(start - 1) else self.mark(
                 start - 1, start, lx.NEGATED, number
@@ -244,7 +244,7 @@ class _Machine:
                     return k
             if word in lx.STOP:
                 return k
-            if word == "due" and k + 1 < b and words[k + 1] == "to":
+            if word == "due" and k > at and k + 1 < b and words[k + 1] == "to":
                 return k
             if word in lx.EVIDENCE:
                 evidence = True

@@ -502,7 +502,8 @@ class _Builder:
     def _dataset_words(self) -> Iterator[Words]:
         for text in (self.schema.id, self.schema.title.partition(",")[0]):
             words = phrase(text.replace("_", " "))
-            if words and not (len(words) == 1 and len(words[0]) < 4):
+            single = len(words) == 1 and len(words[0]) > 3 and words[0] not in self.trie
+            if single or (words and any(c.isdigit() for c in text)):
                 yield words
 
     # --- scales -------------------------------------------------------------------------------------------------
@@ -537,7 +538,7 @@ class _Builder:
         parents = {p for i in members for p in self.meanings[i].implies if self.meanings[p].code is None}
         for segments, term in self.terms.items():
             if len(segments) == 1 and set(term["meanings"]) & parents:
-                common.update(w for w in segments[0] if w not in lexicon.PREPOSITIONS | lexicon.DETERMINER)
+                common.add(segments[0][-1])
         common |= {"npdr", "dr"} if "retinopathy" in common else set()
         levels = {m.level: i for i in members if (m := self.meanings[i]).level is not None}
         for index in members:
