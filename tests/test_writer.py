@@ -236,7 +236,7 @@ class TestKinds:
     def test_an_abnormal_structure_is_never_given_a_diagnosis(self):
         made = captions(KNEE, ("acl",), 30)
         assert not any(re.search("tear|rupture|sprain|injury", c) for c in made)
-        assert any(re.search(r"(?:ligament|ACL) is (?:seen to be )?abnormal", c) for c in made)
+        assert any(re.search(r"(?:ligament|ACL) is abnormal", c) for c in made)
         assert any("ACL" in c for c in made)
 
     def test_a_normal_image_is_called_normal_and_nothing_else(self):

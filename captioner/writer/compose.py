@@ -182,7 +182,8 @@ class _Composer:
         if self._structures and self._rng.chance(0.25):
             structure = self._rng.pick(self._structures)
             frame = next(self._abnormal_deck)
-            text = self._fill(frame, [structure.text], o=structure.text, o_is=_is(structure))
+            has = "have" if structure.number == "plural" else "has"
+            text = self._fill(frame, [structure.text], o=structure.text, o_is=_is(structure), o_has=has)
             return self._deny(frame, text)
         items = self._rng.shuffled([self._choose(phrases) for phrases in self._positives])
         split = (
@@ -252,12 +253,8 @@ class _Composer:
     def _list(self, items: Sequence[NounPhrase], frame: str) -> str:
         """Return the findings as one phrase; two of them are joined in several ways, where the sentence bears it."""
         texts = [str(i) for i in items]
-        if len(texts) == 2 and "also" not in frame and self._rng.chance(0.35):
-            subject = "{f} {is_}" in frame
-            if (subject or self._rng.chance(0.3)) and not frame.startswith("there"):
-                return f"both {texts[0]} and {texts[1]}"
-            if not subject:
-                return f"{texts[0]} as well as {texts[1]}"
+        if len(texts) == 2 and "also" not in frame and "{f} {is_}" not in frame and self._rng.chance(0.35):
+            return " as well as ".join(texts)
         return join(texts)
 
     def _some_negatives(self) -> list[NounPhrase]:

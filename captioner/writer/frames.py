@@ -117,10 +117,11 @@ ALSO = (
 # For classes of the form "X pathology", on their own.
 ABNORMAL = _frames(
     "the {o} {o_is} abnormal {on} this {v}",
+    "the {o} {o_has} an abnormal appearance {on} this {v} | no tail",
     "{on} this {v}, the {o} {o_is} abnormal",
     "this {v} shows that the {o} {o_is} abnormal",
-    "{on} the {v}, the {o} {o_is} seen to be abnormal",
-    "the {o}, as seen {on} this {v}, {o_is} abnormal | no tail",
+    "the {v} shows the {o} to be abnormal",
+    "{v} showing the {o} to be abnormal",
 )
 
 ABSENT = _frames(
@@ -142,7 +143,7 @@ ABSENT = _frames(
     "this is {a_v} without {a_d}",
     "the {v} shows no signs of {a_d}",
     "the {v} reveals no {d}",
-    "the {v} contains no evidence of {a_d}",
+    "the {v} gives no evidence of {a_d}",
     "the {part}, as seen {on} this {v0}, show{part_s} no {d} | singular part",
     "the {part} show{part_s} no sign of {a_d} {on} this {v0} | singular part",
     "no {d} {d_is} seen {on} this {v}",
@@ -166,7 +167,7 @@ NORMAL = _frames(
     "{v} with normal appearances",
     "{v} showing no abnormality",
     "{v} without abnormality",
-    "{v} with no abnormal findings",
+    "{v} with no visible abnormality",
     "{v} within normal limits",
     "{v}: normal appearances",
     "unremarkable {v}",
@@ -192,7 +193,7 @@ NORMAL = _frames(
     "{on} this {v0}, the {part} look{part_s} normal | singular part",
     "no abnormality is seen {on} this {v}",
     "no abnormality is detected {on} the {v}",
-    "no abnormal findings are visible {on} this {v}",
+    "no abnormality is visible {on} this {v}",
     "no evidence of disease is seen {on} this {v}",
     "there is no abnormality {on} this {v}",
     "there is no evidence of disease {on} this {v}",

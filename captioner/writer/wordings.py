@@ -157,7 +157,8 @@ class Wordings:
         return tuple(
             p
             for p in self._phrases(concept)
-            if not any(_stems(p.text) <= _stems(s) for s in said)
+            if " due to " not in p.text  # "no edema due to diabetes": is it the edema that is denied, or its cause?
+            and not any(_stems(p.text) <= _stems(s) for s in said)
             and (is_initialism(p.text) or (_same_head(p.text, concept.name) and covers(p.text)))
         )
 
