@@ -205,8 +205,9 @@ class Reader:
     @functools.cached_property
     def _known_labels(self) -> tuple[str, ...]:
         rules = self.schema.labels
-        own = (word for c in self.schema.classes for word in (c.code, *c.aliases, c.name))
-        return (*own, *rules.map, *rules.drop, *rules.uncertain, *self._here)
+        # Of spellings that differ only in case, the last is suggested: the code.
+        own = (word for c in self.schema.classes for word in (c.name, *c.aliases, c.code))
+        return (*rules.map, *rules.drop, *rules.uncertain, *self._here, *own)
 
     # ---- statements → labels
 

@@ -33,7 +33,7 @@ _EXTENSION = re.compile(rf"\.(?:{'|'.join(sorted(EXTENSIONS))})\Z", re.IGNORECAS
 _PLAIN = re.compile(r"[A-Za-z0-9_]+(?:/[A-Za-z0-9_]+)*")
 _OTHER = re.compile(r"[^A-Za-z0-9_]+")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-_ELSEWHERE = re.compile(r"[A-Za-z]:|[A-Za-z][A-Za-z0-9+.-]*://")
+_ELSEWHERE = re.compile(r"[A-Za-z]:|[A-Za-z][A-Za-z0-9+.-]*:/")
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,14 +233,15 @@ def _to_utf8(path: Path, raw: bytes, encoding: str) -> bytes:
 def _likely_encoding(raw: bytes) -> str:
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
-    for encoding in ("utf-8", "gb18030", "cp1252"):
+    # Accented letters stand alone between ASCII letters; the bytes of Chinese characters stand in runs.
+    accents = len(re.findall(rb"[\x80-\xff]", raw))
+    chinese = len(b"".join(re.findall(rb"[\x80-\xff]{2,}", raw)))
+    for encoding in ("gb18030", "cp1252") if 2 * chinese > accents else ("cp1252",):
         try:
-            text = raw.decode(encoding)
+            raw.decode(encoding)
         except UnicodeDecodeError:
             continue
-        # Western text decodes as Chinese by chance, but then next to no character is Chinese.
-        if encoding != "gb18030" or sum("\u4e00" <= c <= "\u9fff" for c in text) > 0.02 * len(text):
-            return encoding
+        return encoding
     return "latin-1"
 
 

@@ -152,8 +152,8 @@ def _unused(candidates: Iterable[tuple[FileTable, list[_Source]]]) -> list[str]:
 
 
 def _table_files(folder: Path) -> list[Path]:
-    files = (path for path, _ in _walk(folder))
-    return [folder / path for path in files if path.lower().endswith(SUFFIXES)]
+    """Return all files but images; what a schema calls its table is up to the schema."""
+    return [folder / path for path, name in _walk(folder) if name.rpartition(".")[2].lower() not in EXTENSIONS]
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, str]]:
@@ -168,29 +168,40 @@ def _walk(folder: Path) -> Iterator[tuple[str, str]]:
 
 def _open(schema: LabelSchema, layout: FileTable, found: Sequence[Path], place: Path) -> list[_Source]:
     """Return the files of a layout; for one file that is named explicitly, whatever it is called."""
-    chosen: list[tuple[Path, TableFile | None]] = []
     if place.is_file():
         entry = next((e for e in layout.files if _matches(e, place)), None)
-        chosen = [(place, entry)]
-    elif not layout.files:
-        chosen = [(path, None) for path in found]
-    for entry in layout.files if place.is_dir() else ():
-        taken = {path for path, _ in chosen}
-        chosen += [(path, entry) for path in found if path not in taken and _matches(entry, path)]
-    _refuse_copies([path for path, _ in chosen])
-    return [_source(schema, layout, path, entry, place) for path, entry in chosen]
+        return [_source(schema, layout, place, entry, place)]
+    if not layout.files:
+        return [
+            s for path in found if path.name.lower().endswith(SUFFIXES) and (s := _try(schema, layout, path, place))
+        ]
+    chosen: dict[Path, TableFile] = {}
+    for entry in layout.files:
+        for path in found:
+            if _matches(entry, path):
+                chosen.setdefault(path, entry)
+    _refuse_copies(chosen)
+    return [_source(schema, layout, path, entry, place) for path, entry in chosen.items()]
+
+
+def _try(schema: LabelSchema, layout: FileTable, path: Path, place: Path) -> _Source | None:
+    """Return a file that nobody has named, if it can be read at all."""
+    try:
+        return _source(schema, layout, path, None, place)
+    except TableError:
+        return None
 
 
 def _matches(entry: TableFile, path: Path) -> bool:
     return fnmatch.fnmatch(path.name.lower(), entry.match.lower())
 
 
-def _refuse_copies(paths: Sequence[Path]) -> None:
+def _refuse_copies(paths: Iterable[Path]) -> None:
     names = Counter(p.name for p in paths)
     for name, count in names.items():
         if count > 1:
             places = ", ".join(str(p) for p in paths if p.name == name)
-            raise TableError(f"the label table {name!r} is there {count} times: {places}. Name the one to read")
+            raise TableError(f"label table {name!r} is there {count} times: {places}. Say which one to read")
 
 
 def _source(schema: LabelSchema, layout: FileTable, path: Path, entry: TableFile | None, place: Path) -> _Source:
@@ -253,7 +264,8 @@ def _nothing_found(schema: LabelSchema, place: Path, found: Sequence[Path]) -> s
         looked.append("a file named " + " or ".join(dict.fromkeys(wanted)))
     if any(isinstance(t, FoldersTable) for t in schema.tables):
         looked.append("images in folders named after classes, such as " + ", ".join(schema.codes[:3]))
-    there = ", ".join(p.relative_to(place).as_posix() for p in found[:10]) if place.is_dir() else place.name
+    tables = [p for p in found if p.name.lower().endswith(SUFFIXES)]
+    there = ", ".join(p.relative_to(place).as_posix() for p in tables[:10]) if place.is_dir() else place.name
     return (
         f"{place}: no label table of schema {schema.id!r}. Looked for {'; '.join(looked) or 'a table file'}. "
         f"Table files there: {there or 'none'}"
@@ -338,7 +350,7 @@ class _Builder:
             outcomes = np.array(read, dtype=np.int64)
             image = view.reference([values[c] for c in view.image_columns])
             if folder:
-                image = pc.binary_join_element_wise(pa.scalar(folder.strip("/")), image, "/")
+                image = _below(folder, image)
             self.parts.append(_Part(source.name, content.rows, image, outcomes[inverse], more))
 
     def _extra_columns(self, layout: FileTable, source: _Source) -> dict[str, tuple[str, dict[str, str]]]:
@@ -611,11 +623,12 @@ def _class_images(
 
 def _folder_label(schema: LabelSchema, folder: str) -> str | None:
     """Return the longest run of folder names that is a class, the one nearest to the image first."""
+    rules = {fold_label(k) for k in (*schema.labels.map, *schema.labels.drop, *schema.labels.uncertain)}
     parts = folder.split("/")
     for end in range(len(parts), 0, -1):
         for start in range(end):
             label = "/".join(parts[start:end])
-            if schema.find(label) or fold_label(label) in {fold_label(k) for k in schema.labels.map}:
+            if schema.find(label) or fold_label(label) in rules:
                 return label
     return None
 
@@ -644,6 +657,12 @@ def _mapped(column: pa.DictionaryArray, mapping: dict[str, str]) -> pa.Dictionar
     codes = np.array([distinct[m] for m in meanings], dtype=np.int32)
     indices = codes[column.indices.to_numpy(zero_copy_only=False)] if len(codes) else column.indices
     return pa.DictionaryArray.from_arrays(pa.array(indices), pa.array(list(distinct), type=pa.string()))
+
+
+def _below(folder: str, images: pa.Array) -> pa.Array:
+    """Return references after their folder; what names no image, or a place of its own, stays as it is, to be refused."""
+    other = pc.match_substring_regex(pc.utf8_trim_whitespace(images), r"^([/\\]|[A-Za-z]:|[A-Za-z][A-Za-z0-9+.-]*:/|$)")
+    return pc.if_else(other, images, pc.binary_join_element_wise(pa.scalar(folder.strip("/")), images, "/"))
 
 
 def _encoded(column: pa.Array) -> pa.DictionaryArray:
