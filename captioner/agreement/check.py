@@ -256,7 +256,8 @@ class _Judge:
                     accept=accept,
                 )
         if denied is not None:
-            self.add("negated_label",
+            self.add(
+                "negated_label",
                 f"{meaning.name.capitalize()} is there: do not deny it. {say}",
                 label=label,
                 span=reading.span(denied.start, denied.end),
@@ -484,13 +485,23 @@ class _Judge:
             return
         if other.kind in ("organ", "tissue") and other.code is not None:
             here = {(self.m[i].anatomy, self.m[i].modality) for i in self.labels}
-            rival = any(self.m[i].kind == "organ" for i in self.labels) if other.kind == "organ" else m.status == lx.AFFIRMED
+            rival = (
+                any(self.m[i].kind == "organ" for i in self.labels)
+                if other.kind == "organ"
+                else m.status == lx.AFFIRMED
+            )
             if rival and (other.anatomy, other.modality) in here:
                 self.add("extra_label", drop, label=index, span=span, cue=cue)
             return
         misplaced = next((i for i in self.unmet if self._same_elsewhere(i, other)), None)
         if misplaced is not None:
-            self.add("wrong_anatomy", f"The label is {self.m[misplaced].name}.", label=misplaced, span=span, accept=self.accept(misplaced))
+            self.add(
+                "wrong_anatomy",
+                f"The label is {self.m[misplaced].name}.",
+                label=misplaced,
+                span=span,
+                accept=self.accept(misplaced),
+            )
         if other.code is not None:
             self.add("extra_label", drop, label=index, span=span, cue=cue)
         elif other.kind == "device":
@@ -608,7 +619,11 @@ class _Judge:
                 if meaning.kind in ("organ", "tissue", "device"):
                     continue
                 inside = any(meaning.anatomy in self.v.places.get(p, ()) for p in state.places)
-                if self._whole(state.places, meaning) or state.places & meaning.places or (label in self.unmet and inside):
+                if (
+                    self._whole(state.places, meaning)
+                    or state.places & meaning.places
+                    or (label in self.unmet and inside)
+                ):
                     self.add(
                         "normal_conflict",
                         f"The image shows {meaning.name}: do not call it normal.",

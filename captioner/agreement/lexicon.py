@@ -126,7 +126,8 @@ CUES = MappingProxyType(
             | can develop into | may develop into | can evolve into | may evolve into | precursor of | precursor to
             | can result in | may result in | if present | if there is | if there were | in case of | in cases of
             | used to detect | used to diagnose | used to assess | used to evaluate | helps detect | helps to detect
-            | useful for detecting | useful for diagnosing | to diagnose | in the diagnosis of | prone to""",
+            | useful for detecting | useful for diagnosing | to diagnose | asked about | asked whether | asking about | inquired about
+            | asked for | wondered about | in the diagnosis of | prone to""",
         HIST_F: """
             history of | past history of | medical history of | known history of | previous | prior | past | formerly
             | previously known | previously diagnosed | old healed | prior episode of | history includes | hx of | h/o
@@ -271,12 +272,12 @@ ABNORMAL_WORDS = (
 """Words that say that a structure is not as it should be."""
 
 GLOBAL_ABNORMAL = frozenset(
-    """abnormality abnormal|anomaly|pathology|pathologic|pathological|disease|pathologic finding|pathological finding
-    |abnormal finding|disease process|significant finding|disorder|pathological change|abnormality|pathologic change
-    |diseased|acute finding""".replace("\n", "")
-    .replace("abnormality abnormal|", "abnormal|")
-    .split("|")
-)
+    (
+        "abnormality", "abnormal", "anomaly", "pathology", "pathologic", "pathological", "disease", "pathologic finding",
+        "pathological finding", "abnormal finding", "disease process", "significant finding", "disorder",
+        "pathological change", "pathologic change", "diseased", "acute finding",
+    )
+)  # fmt: skip
 """The ones whose denial, without more, calls the whole image normal."""
 
 SEVERITY = (

@@ -14,13 +14,17 @@ from captioner.agreement.tokens import Tokens
 _REST = frozenset("otherwise remaining rest remainder other elsewhere else".split())
 _JOINS = frozenset(("and", "or", ",", "/", "nor", "but"))
 _BREAKS = lx.STOP | frozenset(("no", "without"))
-_SAYS = frozenset("a an the defined caused often usually typically commonly frequently when one among generally characterized".split())
+_SAYS = frozenset(
+    "a an the defined caused often usually typically commonly frequently when one among generally characterized".split()
+)
 _DEFINING = frozenset(
     """infection disease condition disorder inflammation accumulation collection abnormality type form kind cause
     complication process syndrome state result consequence leading common presence tumor cancer group term malignancy illness
     seen caused defined characterized usually typically commonly often frequently generally""".split()
 )
-_GENERAL_VERBS = frozenset("refer occurs occur develop arise typically usually often commonly can mean result describe".split())
+_GENERAL_VERBS = frozenset(
+    "refer occurs occur develop arise typically usually often commonly can mean result describe".split()
+)
 
 
 @dataclass(slots=True)
@@ -230,7 +234,9 @@ class _Reader:
             ):
                 continue
             between = self.words[b:c]
-            if ("and" in between or "or" in between) and any(s >= b and e <= c and terms[i].meanings for s, e, i in concepts):
+            if ("and" in between or "or" in between) and any(
+                s >= b and e <= c and terms[i].meanings for s, e, i in concepts
+            ):
                 continue
             if any(self.vocabulary.meanings[m].kind == "normal" for m in term.meanings) and any(
                 w in _REST for w in self.words[max(0, a - 3) : d]
@@ -253,7 +259,10 @@ class _Reader:
         table = self.vocabulary.structures
         terms = self.vocabulary.terms
         for start, end, index in self.layers[vb.ABNORMAL]:
-            if any(s <= start and e >= end and e - s > end - start and terms[i].meanings for s, e, i in self.layers[vb.CONCEPT]):
+            if any(
+                s <= start and e >= end and e - s > end - start and terms[i].meanings
+                for s, e, i in self.layers[vb.CONCEPT]
+            ):
                 continue
             head = self.vocabulary.abnormal[index]
             for s, e, i in bound(self.words, self.scopes, start, end, structures):
@@ -284,7 +293,9 @@ class _Reader:
             if not begins or m.end + 1 >= b or any(w in lx.IMAGE for w in words[m.end : b]):
                 continue
             verb, after = words[m.end], words[m.end + 1]
-            defines = verb in ("is", "are") and after in _SAYS and any(w in _DEFINING for w in words[m.end + 1 : m.end + 9])
+            defines = (
+                verb in ("is", "are") and after in _SAYS and any(w in _DEFINING for w in words[m.end + 1 : m.end + 9])
+            )
             if defines or (verb in _GENERAL_VERBS and after not in ("be", "not")):
                 for other in mentions:
                     if a <= other.start < b and other.status == lx.AFFIRMED:

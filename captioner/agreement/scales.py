@@ -9,7 +9,9 @@ _BEFORE_NUMBER = frozenset(
     clinical ( the""".split()
 )
 _NAMES_LEVEL = frozenset("grade stage level class score category icdr icdrs icdrss severity grading dr".split())
-_BETWEEN = frozenset("non proliferative diabetic background very or and to , degree even icdr stage grade 1 2 3 4 retinal".split())
+_BETWEEN = frozenset(
+    "non proliferative diabetic background very or and to , degree even icdr stage grade 1 2 3 4 retinal".split()
+)
 _CLOSES = frozenset("but and or without no rather not here only nor".split())
 _RELATIVE = frozenset(("which", "that", "where", "whose"))
 
@@ -71,7 +73,14 @@ def _grades(words: list[str], scopes: Scopes, i: int, scale: Scale) -> bool:
             break
         k += 1
     word = words[k] if k < b else "."
-    closes = k >= b or not word[0].isalpha() or word in lx.PREPOSITIONS or word in lx.STOP or word in lx.FINITE or word in _CLOSES
+    closes = (
+        k >= b
+        or not word[0].isalpha()
+        or word in lx.PREPOSITIONS
+        or word in lx.STOP
+        or word in lx.FINITE
+        or word in _CLOSES
+    )
     if not closes:
         return False
     # "retinopathy is moderate", "severity: mild", "graded moderate"

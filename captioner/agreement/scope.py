@@ -145,7 +145,7 @@ class _Machine:
         elif kind == lx.HEDGE_F:
             if end < b and words[end] in lx.PERCEIVED and words[start] in ("may", "might", "could"):
                 self.predicate(number, start, end, a, b, lx.HEDGED)
-            elif not (end >= b or words[end] in (".", ",", ";", "?")) or not self.predicate(
+            elif not (end >= b or words[end] in (".", ",", ";", "?", ":")) or not self.predicate(
                 number, start, end, a, b, lx.HEDGED
             ):
                 self.mark(end, self.forward_end(start, end, b, evidence=True), lx.HEDGED, number)
@@ -416,7 +416,7 @@ class _Machine:
                 or words[start] in ("cannot", "not", "can", "to", "could", "should", "may", "might")
             )
             if not copula and not (
-                end >= b or words[end] in (".", ",", ";", "and", "but", "on", "in", "?", "by", "here")
+                end >= b or words[end] in (".", ",", ";", ":", "and", "but", "on", "in", "?", "by", "here")
             ):
                 return False
             self.mark(lo + 1, hi, status, number)

@@ -14,8 +14,12 @@ _WEAK = frozenset(
 )
 """Words that speak for a place, never for the whole image."""
 
-_SKIP = lx.NEUTRAL_ADVERB | lx.BE | frozenset(
-    "completely entirely perfectly wholly of the a an as within quite appearing largely essentially its has have in overall".split()
+_SKIP = (
+    lx.NEUTRAL_ADVERB
+    | lx.BE
+    | frozenset(
+        "completely entirely perfectly wholly of the a an as within quite appearing largely essentially its has have in overall".split()
+    )
 )
 _VAGUE = frozenset(
     """it everything finding all structure anatomy this that view architecture result overall appearance whole aspect
@@ -26,7 +30,7 @@ _PLAIN = frozenset(
     obvious structural a an form kind finding feature to suggest suggesting indicate indicating demonstrable appreciable
     underlying evident in imaging pathologic pathological abnormal or no cardiopulmonary trace indication histological
     definite significant identifiable intrathoracic histologic thoracic ocular single all such photographic this whatsoever
-    nor is are seen and noted relevant microscopic""".split()
+    nor is are seen and noted relevant microscopic show demonstrate reveal contain have display exhibit""".split()
 )
 """What may stand between a denial and "abnormality" when all of it is denied."""
 
@@ -111,10 +115,16 @@ class States:
                 first = max(cue[1], start - 10)
                 if any(words[k] not in _PLAIN and k not in inside for k in range(first, start)):
                     continue
-            elif start and words[start - 1][0].isalpha() and words[start - 1] not in lx.DETERMINER | lx.FINITE | lx.NEUTRAL_ADVERB:
+            elif (
+                start
+                and words[start - 1][0].isalpha()
+                and words[start - 1] not in lx.DETERMINER | lx.FINITE | lx.NEUTRAL_ADVERB
+            ):
                 continue
-            if end < len(words) and words[end][0].isalpha() and not (
-                words[end] in lx.PREPOSITIONS or words[end] in lx.FINITE or words[end] in _AFTER_ABNORMAL
+            if (
+                end < len(words)
+                and words[end][0].isalpha()
+                and not (words[end] in lx.PREPOSITIONS or words[end] in lx.FINITE or words[end] in _AFTER_ABNORMAL)
             ):
                 continue
             places = self.places_of_denial(cue, start, end)
@@ -205,7 +215,11 @@ class States:
             return True, frozenset(p for h in inside for p in self.names[h[2]])
         if pictures:
             return not weak, None
-        left = [words[p] for p in region if words[p][0].isalpha() and words[p] not in lx.DETERMINER and words[p] not in lx.PREPOSITIONS]
+        left = [
+            words[p]
+            for p in region
+            if words[p][0].isalpha() and words[p] not in lx.DETERMINER and words[p] not in lx.PREPOSITIONS
+        ]
         return not weak and all(w in _VAGUE or w in _SKIP for w in left), None
 
     def attributive(self, start: int, end: int, b: int, *, weak: bool) -> tuple[bool, frozenset[str] | None] | None:
@@ -227,10 +241,20 @@ class States:
                     return not weak, None
                 return True, frozenset(p for h in hits for p in self.names[h[2]])
             w = words[k]
-            if not w[0].isalpha() or w in lx.PREPOSITIONS or w in lx.FINITE or w in lx.STOP or w in ("and", "or", "but", "without", "no"):
+            if (
+                not w[0].isalpha()
+                or w in lx.PREPOSITIONS
+                or w in lx.FINITE
+                or w in lx.STOP
+                or w in ("and", "or", "but", "without", "no")
+            ):
                 break
             k += 1
         w = words[end] if end < b else "."
-        if k > end and w[0].isalpha() and not (w in lx.NEUTRAL_ADVERB or w in lx.PREPOSITIONS or w in _AFTER_NORMAL or w in lx.PERCEIVED):
+        if (
+            k > end
+            and w[0].isalpha()
+            and not (w in lx.NEUTRAL_ADVERB or w in lx.PREPOSITIONS or w in _AFTER_NORMAL or w in lx.PERCEIVED)
+        ):
             return False, None
         return None

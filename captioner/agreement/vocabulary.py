@@ -374,6 +374,10 @@ class _Builder:
 
     def _variants(self, wording: str, meaning: Meaning) -> Iterator[tuple[Words, ...]]:
         if " ... " in wording:
+            # "lung ... consolidated" is as well "consolidated area of lung".
+            segments = _segments(wording)
+            if len(segments) == 2 and len(segments[1]) == 1 and segments[1][0].endswith("ed"):  # noqa: PLR2004
+                yield (segments[1], segments[0])
             return
         words = phrase(wording)
         if not words or words[0] in ("no", "without", "non", "not"):
