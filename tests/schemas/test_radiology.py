@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from captioner.agreement import Checker
 from captioner.schema import LabelSchema, load_library, load_schema
 from captioner.tables import SampleTable, read_samples
 
@@ -112,6 +113,26 @@ def test_a_disease_that_a_dataset_does_not_label_is_known_all_the_same() -> None
         "pancreatitis", "splenomegaly", "portal vein thrombosis", "cystitis", "atrial fibrillation", "osteomyelitis",
         "disc herniation", "atypical adenomatous hyperplasia", "tubular adenoma",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_caption_that_says_a_class_by_its_name_agrees_with_that_class_alone(name: str) -> None:
+    schema, library = load_schema(name), load_library()
+    checker = Checker(schema)
+    for item in schema.classes:
+        if item.kind not in ("finding", "grade"):
+            continue
+        modality, anatomy = (
+            library.modalities[schema.modality_of(item)].name,
+            library.anatomies[schema.anatomy_of(item)].name,
+        )
+        caption = f"{modality} of the {anatomy} showing {item.name}."
+        for other in schema.classes:
+            if (schema.modality_of(other), schema.anatomy_of(other)) == (
+                schema.modality_of(item),
+                schema.anatomy_of(item),
+            ):
+                assert checker.check(caption, [other.code]).agrees == (other is item), f"{other.code}: {caption}"
 
 
 # ---- NIH ChestX-ray14
@@ -387,6 +408,32 @@ def test_radimagenet_reads_its_folder_tree(tmp_path: Path, radimagenet: LabelSch
     table = read_samples(radimagenet, tmp_path)
     assert labels_by_image(table) == {image: (code,) for image, code in names.items()}
     assert len(table.rejects) == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "caption", "reason"),
+    [
+        (
+            "MR/af/osseous_disruption",
+            "Osseous disruption in atrial fibrillation on MRI of the ankle.",
+            "unsupported_finding",
+        ),
+        ("MR/af/hematoma", "MRI of the forearm with a hematoma.", "wrong_anatomy"),
+        ("US/pancreas", "Ultrasound of the pancreas with pancreatitis.", "unsupported_finding"),
+        ("US/spleen", "Ultrasound of an enlarged spleen.", "unsupported_finding"),
+        ("US/portal_vein", "Ultrasound with thrombosis of the portal vein.", "unsupported_finding"),
+        ("US/bladder", "Ultrasound of an inflamed bladder.", "unsupported_finding"),
+        ("US/cbd", "Ultrasound of a dilated common bile duct.", "unsupported_finding"),
+        ("MR/brain/extra", "Brain MRI with a meningioma, an extra-axial abnormality.", "unsupported_finding"),
+        ("CT/abd/ascites", "Abdominal CT with ascites from cirrhosis.", "unsupported_finding"),
+    ],
+)
+def test_radimagenet_refuses_what_published_captions_made_of_its_labels(
+    radimagenet: LabelSchema, code: str, caption: str, reason: str
+) -> None:
+    verdict = Checker(radimagenet).check(caption, [code])
+    assert not verdict.agrees
+    assert reason in {issue.code for issue in verdict.issues}
 
 
 # ---- the demo's dataset
