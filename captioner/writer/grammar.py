@@ -194,7 +194,12 @@ def is_nominal(text: str) -> bool:
     better to leave a synonym unused than to build a wrong sentence.
     """
     tokens = [t.lower() for t in text.split()]
-    if "..." in text or "…" in text or not tokens or tokens[0] in _PREPOSITIONS | {"a", "an", "the", "and"}:
+    if (
+        "..." in text
+        or "…" in text
+        or not tokens
+        or tokens[0] in _PREPOSITIONS | {"a", "an", "the", "and", "other", "another"}
+    ):
         return False
     if _PREPOSITIONS & set(tokens) and tokens[-1].endswith(("ic", "ous", "ive")) and tokens[-2] != "the":
         return False
