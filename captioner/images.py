@@ -172,6 +172,8 @@ class ImageIndex:
         refused = refusal(wanted)
         if refused:
             return refused
+        if wanted in self._files:
+            return self._inside(wanted)
         for candidates in self._candidates(wanted):
             if len(candidates) == 1:
                 return self._inside(candidates[0])
@@ -181,18 +183,19 @@ class ImageIndex:
         return self._missing(wanted)
 
     def _candidates(self, wanted: str) -> tuple[list[str], ...]:
-        if wanted in self._files:
-            return ([wanted],)
+        """Return the files that a reference could mean, the closest sense first."""
         name = wanted.rpartition("/")[2]
-        tail = "/" + wanted
-        same = [p for p in self._by_name.get(_folded_ending(name), ()) if p.endswith(tail)]
-        folded_tail = _folded_ending(tail)
-        alike = [
-            p for p in self._by_name.get(_folded_ending(name), ()) if _folded_ending("/" + p).endswith(folded_tail)
-        ]
-        longer = [p for p in self._by_stem.get(name, ()) if ("/" + without_extension(p)).endswith(tail)]
-        at_root = [p for p in alike if len(p) == len(wanted)], [p for p in longer if without_extension(p) == wanted]
-        return (same, at_root[0], alike, at_root[1], longer)
+        named = self._by_name.get(_folded_ending(name), ())
+        stemmed = self._by_stem.get(name, ())
+        if not named and not stemmed:
+            return ()
+        tail, folded_tail = "/" + wanted, _folded_ending("/" + wanted)
+        same = [p for p in named if p.endswith(tail)]
+        alike = [p for p in named if _folded_ending("/" + p).endswith(folded_tail)]
+        longer = [p for p in stemmed if ("/" + without_extension(p)).endswith(tail)]
+        alike_at_root = [p for p in alike if len(p) == len(wanted)]
+        longer_at_root = [p for p in longer if without_extension(p) == wanted]
+        return same, alike_at_root, alike, longer_at_root, longer
 
     def _inside(self, path: str) -> str | Problem:
         if path not in self._links:

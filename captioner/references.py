@@ -31,6 +31,7 @@ DIGEST = 8
 
 _EXTENSION = re.compile(rf"\.(?:{'|'.join(sorted(EXTENSIONS))})\Z", re.IGNORECASE)
 _PLAIN = re.compile(r"[A-Za-z0-9_]+(?:/[A-Za-z0-9_]+)*")
+_TIDY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 _OTHER = re.compile(r"[^A-Za-z0-9_]+")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _ELSEWHERE = re.compile(r"[A-Za-z]:|[A-Za-z][A-Za-z0-9+.-]*:/")
@@ -49,6 +50,8 @@ def normalise(reference: str) -> str:
 
     A leading ``/`` and ``..`` stay, for :func:`refusal` to see.
     """
+    if _TIDY.fullmatch(reference):
+        return reference
     text = reference.strip().replace("\\", "/")
     parts = [p for p in text.split("/") if p not in ("", ".")]
     return ("/" if text.startswith("/") else "") + "/".join(parts)
@@ -59,6 +62,8 @@ def refusal(reference: str) -> Problem | None:
 
     What could leave the folder of the images is refused here, before any file is looked at.
     """
+    if _TIDY.fullmatch(reference):
+        return None
     if not reference.strip("/"):
         reason = "no image is named"
     elif _UNPRINTABLE.search(reference):
