@@ -8,24 +8,36 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from captioner.shards.captions import CaptionReport, build_captions
+    from captioner.shards.export import export_csv, export_llava, export_parquet
+    from captioner.shards.export_shards import export_tars, export_unimed
     from captioner.shards.images import ImageReport, build_images
     from captioner.shards.items import ImageItem, ImageProblem
     from captioner.shards.join import join_captions
     from captioner.shards.manifest import Image, Manifest, Shard, read_manifest
     from captioner.shards.members import load_captions
+    from captioner.shards.reader import Sample, Samples
+    from captioner.shards.rows import ExportReport
     from captioner.shards.verification import Problem, verify
 
 __all__ = [
     "CaptionReport",
+    "ExportReport",
     "Image",
     "ImageItem",
     "ImageProblem",
     "ImageReport",
     "Manifest",
     "Problem",
+    "Sample",
+    "Samples",
     "Shard",
     "build_captions",
     "build_images",
+    "export_csv",
+    "export_llava",
+    "export_parquet",
+    "export_tars",
+    "export_unimed",
     "join_captions",
     "load_captions",
     "read_manifest",
@@ -33,13 +45,28 @@ __all__ = [
 ]
 
 _HOME = {
-    **dict.fromkeys(("CaptionReport", "build_captions"), "captions"),
-    **dict.fromkeys(("ImageReport", "build_images"), "images"),
-    **dict.fromkeys(("ImageItem", "ImageProblem"), "items"),
-    **dict.fromkeys(("Image", "Manifest", "Shard", "read_manifest"), "manifest"),
-    **dict.fromkeys(("Problem", "verify"), "verification"),
+    "CaptionReport": "captions",
+    "ExportReport": "rows",
+    "Image": "manifest",
+    "ImageItem": "items",
+    "ImageProblem": "items",
+    "ImageReport": "images",
+    "Manifest": "manifest",
+    "Problem": "verification",
+    "Sample": "reader",
+    "Samples": "reader",
+    "Shard": "manifest",
+    "build_captions": "captions",
+    "build_images": "images",
+    "export_csv": "export",
+    "export_llava": "export",
+    "export_parquet": "export",
+    "export_tars": "export_shards",
+    "export_unimed": "export_shards",
     "join_captions": "join",
     "load_captions": "members",
+    "read_manifest": "manifest",
+    "verify": "verification",
 }
 
 

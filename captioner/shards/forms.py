@@ -6,13 +6,14 @@ A form turns a record (``{"captions": [...], "labels": [...], …}`` as JSON) in
 import json
 import random
 import re
+import zlib
 from collections.abc import Callable
 from typing import Any
 
 from captioner.errors import UsageError
 
-Form = Callable[[bytes], tuple[str, bytes]]
-"""From a record to the extension and the content of a member."""
+Form = Callable[[str, bytes], tuple[str, bytes]]
+"""From a key and its record to the extension and the content of a member."""
 
 _TAG = re.compile(r"[A-Za-z0-9-]+(_[A-Za-z0-9-]+)*", re.ASCII)
 
@@ -20,7 +21,8 @@ _TAG = re.compile(r"[A-Za-z0-9-]+(_[A-Za-z0-9-]+)*", re.ASCII)
 def form(name: str) -> Form:
     """Return a form by its name.
 
-    ``txt``: one caption, drawn at each call, as open_clip and most loaders expect it. ``json``: the whole record.
+    ``txt``: one caption, drawn at each call, as open_clip and most loaders expect it. ``one``: a text as well, but
+    always the same caption for a key. ``json``: the whole record.
     ``flat``: the captions as ``caption_0``, ``caption_1`` … of a JSON object, which open_clip's ``--json-text-key`` can
     draw from. ``joined:TAG``: all captions in one text with ``_TAG_`` behind each, which UniMed's loader splits again.
 
@@ -29,7 +31,7 @@ def form(name: str) -> Form:
     """
     kind, _, tag = name.partition(":")
     if kind == "joined" and _TAG.fullmatch(tag):
-        return lambda record: ("txt", joined(_captions(record), tag).encode())
+        return lambda _, record: ("txt", joined(captions_of(record), tag).encode())
     if name in _FORMS:
         return _FORMS[name]
     raise UsageError(f"no form {name!r}. There are: {', '.join(_FORMS)}, joined:TAG (such as joined:chestxray8).")
@@ -50,19 +52,25 @@ def joined(captions: list[str], tag: str) -> str:
     return "".join(caption.strip(".") + "." + mark for caption in captions)
 
 
-def _captions(record: bytes) -> list[str]:
+def captions_of(record: bytes) -> list[str]:
+    """Return the captions of an undecoded record."""
     captions: list[str] = json.loads(record)["captions"]
     return captions
 
 
-def _drawn(record: bytes) -> tuple[str, bytes]:
-    return "txt", random.choice(_captions(record)).encode()  # noqa: S311 - training, not secrets
+def _drawn(_: str, record: bytes) -> tuple[str, bytes]:
+    return "txt", random.choice(captions_of(record)).encode()  # noqa: S311 - training, not secrets
 
 
-def _flat(record: bytes) -> tuple[str, bytes]:
+def _one(key: str, record: bytes) -> tuple[str, bytes]:
+    captions = captions_of(record)
+    return "txt", captions[zlib.crc32(key.encode()) % len(captions)].encode()
+
+
+def _flat(_: str, record: bytes) -> tuple[str, bytes]:
     content: dict[str, Any] = json.loads(record)
     numbered = {f"caption_{i}": caption for i, caption in enumerate(content.pop("captions"))}
     return "json", json.dumps(content | numbered, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-_FORMS: dict[str, Form] = {"txt": _drawn, "json": lambda record: ("json", record), "flat": _flat}
+_FORMS: dict[str, Form] = {"txt": _drawn, "one": _one, "json": lambda _, record: ("json", record), "flat": _flat}

@@ -169,8 +169,7 @@ def write_manifest(manifest: Manifest, images: Iterable[Image]) -> None:
         "per_shard": manifest.per_shard,
         "shards": [asdict(shard) for shard in manifest.shards],
     }
-    sizes = json.dumps({shard.name: shard.samples for shard in manifest.shards}, indent=0).encode() + b"\n"
-    atomic.write(manifest.folder / SIZES, sizes)
+    write_sizes(manifest.folder, manifest.shards)
     schema = _COLUMNS.with_metadata({_METADATA: json.dumps(content, separators=(",", ":")).encode()})
     with (
         atomic.replacing(manifest.folder / NAME) as file,
@@ -180,6 +179,12 @@ def write_manifest(manifest: Manifest, images: Iterable[Image]) -> None:
             columns = [pa.array([getattr(row, field.name) for row in rows], field.type) for field in schema]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=_ROW_GROUP)
     write_sums(manifest.folder, manifest.shards, (NAME, SIZES))
+
+
+def write_sizes(folder: Path, shards: Iterable[Shard]) -> None:
+    """Write ``sizes.json``: how many samples each shard has."""
+    sizes = {shard.name: shard.samples for shard in shards}
+    atomic.write(folder / SIZES, json.dumps(sizes, indent=0).encode() + b"\n")
 
 
 def write_sums(folder: Path, shards: Iterable[Shard], others: Sequence[str]) -> None:

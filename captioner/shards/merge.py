@@ -51,7 +51,7 @@ def merged(shard: Path, captions: Captions, form: Form) -> Iterator[bytes]:
             if record is not None or captions.missing == "pass":
                 writer.add(member.name, archive[member.offset : member.offset + member.size])
             if record is not None:
-                extension, content = form(record)
+                extension, content = form(key, record)
                 writer.add(f"{key}.{extension}", content)
             yield from blocks.taken()
     writer.finish()

@@ -5,7 +5,7 @@
 
 * ``run``: a run of the same output folder, or the path of a folder of caption shards; ``RUN*3`` gives it a weight where
   several ``run=`` are given, of which one is then drawn for each image.
-* ``form``: ``txt`` (the default: one caption, drawn anew whenever the shard is read), ``json``, ``flat``, ``joined:TAG``.
+* ``form``: ``txt`` (the default: one caption, drawn anew whenever the shard is read), ``json``, ``flat``, ``joined:TAG``, ``one``.
 * ``missing``: ``error`` (the default), ``skip`` or ``pass``.
 
 A program that cannot be told to call :func:`register` is started through this module::
