@@ -1,5 +1,6 @@
 """What a caption may call a finding, a denied finding, an organ and an image: only wordings that say no more than the label."""
 
+import functools
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -115,6 +116,7 @@ class Wordings:
         self._schema = schema
         self._library = library
         self._anatomy = library.anatomies[anatomy]
+        self._known: dict[str, tuple[NounPhrase, ...]] = {}
         near = [a for i, a in library.anatomies.items() if i in self._anatomy.parts or anatomy in a.within]
         self._places = {
             t for a in (self._anatomy, *near) for w in (a.name, a.adjective or "", *a.synonyms) for t in _stems(w)
@@ -123,8 +125,14 @@ class Wordings:
         whole = () if " and " in self._anatomy.name else self._anatomy.synonyms  # an ankle is not an ankle and foot
         self._anatomy_names = {self._anatomy.name, *whole}
 
-    def positive(self, concept: Concept) -> tuple[NounPhrase, ...]:
-        """Return noun phrases that assert a concept, its name first."""
+    def positive(self, item: LabelClass) -> tuple[NounPhrase, ...]:
+        """Return noun phrases that assert a class, its name first."""
+        found = self._known.get(item.code)
+        if found is None:
+            found = self._known[item.code] = self._positive(item)
+        return found
+
+    def _positive(self, concept: Concept) -> tuple[NounPhrase, ...]:
         if concept.kind == "normal":
             return self._healthy(concept)
         if concept.kind == "organ":
@@ -259,6 +267,7 @@ class Wordings:
         )
 
 
+@functools.lru_cache(maxsize=1 << 15)
 def jingles(phrase: str, view: str) -> bool:
     """Say whether a phrase and a view share a content word ("brain tumor" on "brain MRI")."""
     said, named = _stems(phrase) - _FUNCTION, _stems(view) - _FUNCTION
@@ -292,7 +301,8 @@ def _structure_number(text: str) -> Number:
     return "plural" if " and " in text else number
 
 
-def _stems(text: str) -> set[str]:
+@functools.lru_cache(maxsize=1 << 13)
+def _stems(text: str) -> frozenset[str]:
     """Return the words of a text in one spelling: British digraphs, plurals and hyphens do not count."""
     found = set()
     for token in re.split(r"[\s/-]+", re.sub(r"\bnon[- ]", "non", text.lower())):
@@ -304,7 +314,7 @@ def _stems(text: str) -> set[str]:
             word = word[:-1]
         if word:
             found.add(word)
-    return found
+    return frozenset(found)
 
 
 def _related(a: str, b: str) -> bool:
