@@ -5,6 +5,14 @@ Words are given as a caption would spell them; :mod:`.tokens` brings both sides 
 
 from types import MappingProxyType
 
+from captioner.agreement.tokens import lemma
+
+
+def _words(text: str) -> frozenset[str]:
+    """Return words in the form that tokens have, and as they are written."""
+    return frozenset(form for word in text.split() for form in (word, lemma(word)))
+
+
 # How a mention is meant. Higher wins where two apply.
 AFFIRMED, GENERIC, HISTORICAL, FAMILY, HYPOTHETICAL, HEDGED, NEGATED = range(7)
 STATUS_NAMES = ("affirmed", "generic", "historical", "family", "hypothetical", "hedged", "negated")
@@ -62,7 +70,7 @@ CUES = MappingProxyType(
         NEG_TO_COMMA: "far from | by no means | anything but",
         NOT: "not | cannot be | nowhere | never",
         NOTHING: """
-            nothing | nothing to suggest | nothing suggestive of | nothing to indicate | nothing indicative of | nothing points to
+            nothing | little to suggest | little evidence of | little to indicate | nothing to suggest | nothing suggestive of | nothing to indicate | nothing indicative of | nothing points to
             | nothing to point to | nothing suggesting | nothing indicating | nothing resembling | nothing like
             | nothing pointing to | nothing that suggests | nothing that indicates | nothing in favour of""",
         NEG_B: """
@@ -93,7 +101,8 @@ CUES = MappingProxyType(
             | reminiscent of | simulating | arguably | debatable | suspiciously like | may show | might show | could show
             | may contain | might contain | could contain | may demonstrate | could demonstrate | may exhibit | may also be
             | might also be | could also be | may in fact be | seems possible | some chance of | apparently possible
-            | undetermined between | versus perhaps""",
+            | undetermined between | versus perhaps | one of several | scant evidence of | insufficient evidence of
+            | insufficient evidence for | not enough evidence of | not enough evidence for | weak evidence of""",
         HEDGE_B: """
             cannot be excluded | cannot be ruled out | cannot be entirely excluded | cannot be fully excluded
             | cannot be completely excluded | cannot be confidently excluded | cannot be definitively excluded
@@ -112,6 +121,8 @@ CUES = MappingProxyType(
             | is queried | queried | in the differential | in the differential diagnosis | among the differentials
             | among the differential diagnoses | is hinted at | hinted at | may be present | might be present
             | could be present | open to question | open to doubt | a concern | under suspicion | undetermined
+            | one explanation | one possibility | one possible explanation | an alternative | an alternative explanation
+            | one of several | one of the possibilities | a potential explanation | a possible explanation | a candidate
             | is speculative | tentative | is borderline | a differential | a differential diagnosis""",
         HEDGE_BOTH: "versus | and/or | differential between",
         HYPO_F: """
@@ -165,84 +176,66 @@ CUES = MappingProxyType(
 )
 """Cue → what it does. A longer cue hides the shorter ones inside it."""
 
-PERCEIVED = frozenset(
-    """seen visible present evident noted identified demonstrated shown observed apparent detected depicted found
+PERCEIVED = _words("""seen visible present evident noted identified demonstrated shown observed apparent detected depicted found
     visualized appreciated made recognizable recorded reported detectable discernible displayed revealed
     confirmed perceptible noticeable documented distinguishable mentioned exhibited encountered picked described
     listed involved manifest diagnosed established obvious conspicuous illustrated imaged disclosed appreciable
     localizable made delineated spotted identifiable clear developed featured suggested indicated represented
-    in_evidence part included labelled here""".split()
-)
+    in_evidence part included labelled here""")
 """Words that say that something is to be seen: "X is not VISIBLE" denies X."""
 
-EXCLUDED = frozenset("excluded ruled discounted dismissed precluded eliminated".split())
+EXCLUDED = _words("excluded ruled discounted dismissed precluded eliminated")
 """Words that deny by themselves, so that "not" before them doubts."""
 
-BE = frozenset(
-    "is are was were be been being remain remains remained appear appears appeared look looks looked seem seems".split()
+BE = _words(
+    "is are was were be been being remain remains remained appear appears appeared look looks looked seem seems"
 )
 FINITE = (
-    frozenset(
-        """has have had show demonstrate reveal display depict contain exhibit lie can could may might will does do did
+    _words("""has have had show demonstrate reveal display depict contain exhibit lie can could may might will does do did
     indicate suggest represent confirm illustrate affect involve occupy obscure cloud bring disclose accompany
     give give gives coexist coexists comprise comprises includes lies stays stay surround blunt blunts overlie abut
     predominate dominate points point meets meet qualifies qualify reaches harbor harbors bear bears carries carry
-    showed demonstrated_ revealed_ displayed_ contained_""".split()
-    )
+    showed demonstrated_ revealed_ displayed_ contained_""")
     | BE
 )
 """Verbs that make a clause. In the form that tokens have: "shows" is ``show``."""
 
-DETERMINER = frozenset("a an the this that these those its his her their there another some".split())
-NEUTRAL_ADVERB = frozenset(
-    """both all also each entirely completely totally wholly again likewise either clearly definitely fully readily well
+DETERMINER = _words("a an the this that these those its his her their there another some")
+NEUTRAL_ADVERB = _words("""both all also each entirely completely totally wholly again likewise either clearly definitely fully readily well
     currently otherwise equally convincingly too therefore thus notably truly really simply actually still conspicuously
     obviously directly to be been being yet even unequivocally confidently reliably plainly certainly now everywhere
-    properly easily at any here""".split()
-)
-STOP = frozenset(
-    """but however although though while whereas yet because since which who whose where when whilst despite
-    nevertheless nonetheless instead albeit notwithstanding so hence therefore thus consequently until""".split()
-)
+    properly easily at any here""")
+STOP = _words("""but however although though while whereas yet because since which who whose where when whilst despite
+    nevertheless nonetheless instead albeit notwithstanding so hence therefore thus consequently until""")
 """Words after which another clause begins."""
 
-PARTICIPLE = frozenset(
-    """showing demonstrating revealing displaying depicting indicating suggesting representing consistent compatible
+PARTICIPLE = _words("""showing demonstrating revealing displaying depicting indicating suggesting representing consistent compatible
     illustrating confirming exhibiting containing presenting characterized highlighting reflecting signifying implying
-    indicative suggestive typical diagnostic pointing corresponding featuring""".split()
-)
+    indicative suggestive typical diagnostic pointing corresponding featuring""")
 """After a comma, or after the image itself, these open a statement of their own."""
 
 AFTER_COMMA = (
-    frozenset("with there here including plus only also it they we then accompanied associated together along".split())
+    _words("with there here including plus only also it they we then accompanied associated together along")
     | PARTICIPLE
     | STOP
 )
 """After a comma these end a denial."""
 
-PREDICATE = frozenset(
-    """normal clear unremarkable present absent enlarged intact evident visible seen noted identified healthy sharp
-    demonstrated shown thickened torn abnormal preserved found detected apparent""".split()
-)
+PREDICATE = _words("""normal clear unremarkable present absent enlarged intact evident visible seen noted identified healthy sharp
+    demonstrated shown thickened torn abnormal preserved found detected apparent""")
 """Words that close an elliptical statement: "effusion absent, consolidation present"."""
 
-IMAGE = frozenset(
-    """image radiograph film scan ray x-ray photograph photo picture sonogram slice slide section view study examination
+IMAGE = _words("""image radiograph film scan ray x-ray photograph photo picture sonogram slice slide section view study examination
     exam imaging ultrasound ct mri mr frame photomicrograph micrograph radiography tomography fundus fundoscopy frame
     histology histopathology oct angiogram mammogram endoscopy cxr echo projection patch appearance
-    ultrasonography sonography specimen tile scanning tomogram resonance capture snapshot shot""".split()
-)
+    ultrasonography sonography specimen tile scanning tomogram resonance capture snapshot shot""")
 """Nouns for the picture itself."""
 
-EVIDENCE = frozenset(
-    """evidence sign indication suggestion feature finding trace hint abnormality change nothing
-    anything something none way hallmark manifestation appearance stigma proof clue""".split()
-)
+EVIDENCE = _words("""evidence sign indication suggestion feature finding trace hint abnormality change nothing
+    anything something none way hallmark manifestation appearance stigma proof clue""")
 """Nouns that stand for what would show a disease; a denial passes through them."""
 
-ADDITIONAL = frozenset(
-    "other additional further second another more separate remaining else else new worse worsening large significant".split()
-)
+ADDITIONAL = _words("other additional further second another more separate remaining else new")
 """Before a denied finding these leave the finding itself standing: "no other nodule"."""
 
 NORMAL_WORDS = (
@@ -292,17 +285,13 @@ SEVERITY = (
     "extensive",
     "end-stage",
 )
-GRADE_NOUNS = frozenset(
-    """grade grading stage staging level severity category type class form degree disease change variety scale score
-    range extent phase spectrum end""".split()
-)
-GRADED = frozenset(
-    "graded classed classified staged rated scored categorized graded_as assessed level grade stage".split()
-)
+GRADE_NOUNS = _words("""grade grading stage staging level severity category type class form degree disease change variety scale score
+    range extent phase spectrum end""")
+GRADED = _words("graded classed classified staged rated scored categorized graded_as assessed level grade stage")
 NUMBERS = MappingProxyType(
     {w: i for i, w in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())}
     | {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6}
 )
-PREPOSITIONS = frozenset(
-    "of in on at by for from with within to over about around under through into onto near inside upon between during".split()
+PREPOSITIONS = _words(
+    "of in on at by for from with within to over about around under through into onto near inside upon between during"
 )

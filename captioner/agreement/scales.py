@@ -72,6 +72,8 @@ def _grades(words: list[str], scopes: Scopes, i: int, scale: Scale) -> bool:
         if word not in scale.words and word not in _BETWEEN:
             break
         k += 1
+    if "," in words[end:k]:
+        k = words.index(",", end)
     word = words[k] if k < b else "."
     closes = (
         k >= b

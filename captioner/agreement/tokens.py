@@ -146,7 +146,7 @@ _BRITISH = (
     (re.compile(r"^aetio"), "etio"),
     (re.compile(r"^(caec|faec|paed|anaes|orthopaed|gynaec|palaeo)"), lambda m: m.group().replace("ae", "e")),
     (re.compile(r"^(tumo|colo|vapo|humo|odo|discolo|fav|favo|behavio|neighbo|harbo|labo)ur"), r"\1r"),
-    (re.compile(r"(?<=[a-z]{3})is(?=(?:e|ed|es|ing|ation|ations)$)"), "iz"),
+    (re.compile(r"(?<=[a-z]{3})(?<!rw)(?<!kew)(?<!ompr)(?<!ompromis)(?<!compr)(?<!omprom)(?<!xerc)(?<!prec)(?<!surpr)(?<!prom)(?<!rem)(?<!supr)(?<!superv)(?<!bru)(?<!noi)(?<!rai)is(?=(?:e|ed|es|ing|ation|ations)$)"), "iz"),
     (re.compile(r"(?<=[a-z]{3})ys(?=(?:e|ed|es|ing)$)"), "yz"),
     (re.compile(r"^(cent|fib|lit|met|tit|calib|sab)re(s?)$"), r"\1er\2"),
     (re.compile(r"^grey"), "gray"),
