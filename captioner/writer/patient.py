@@ -50,9 +50,7 @@ def _person(age: str, sex: str) -> str:
     if not 0 < years <= _OLDEST:
         return f"a {sex} patient" if sex else ""
     if not sex:
-        who = "patient"
-    elif years >= _ADULT:
-        who = "woman" if sex == "female" else "man"
-    else:
-        who = "girl" if sex == "female" else "boy"
+        return f"a patient aged {years} year{'s' * (years > 1)}"
+    adult = years >= _ADULT
+    who = ("woman" if adult else "girl") if sex == "female" else ("man" if adult else "boy")
     return f"{'an' if re.match(r'8|1[18]$', str(years)) else 'a'} {years}-year-old {who}"

@@ -158,16 +158,16 @@ class Wordings:
         """
         name = _stems(concept.name)
 
-        def covers(text: str) -> bool:
+        def usable(text: str) -> bool:
+            if is_initialism(text):
+                return not said  # "no DME" is plain on its own, and lost among findings
+            if " due to " in text or not _same_head(text, concept.name):
+                return False  # "no edema due to diabetes": is it the edema that is denied, or its cause?
             stems = _stems(text)
             return all(n in self._places or any(n == s or _related(n, s) for s in stems) for n in name)
 
         return tuple(
-            p
-            for p in self._phrases(concept)
-            if " due to " not in p.text  # "no edema due to diabetes": is it the edema that is denied, or its cause?
-            and not any(_stems(p.text) <= _stems(s) for s in said)
-            and (is_initialism(p.text) or (_same_head(p.text, concept.name) and covers(p.text)))
+            p for p in self._phrases(concept) if usable(p.text) and not any(_stems(p.text) <= _stems(s) for s in said)
         )
 
     def implies(self, child: LabelClass, parent: LabelClass) -> bool:
