@@ -2,7 +2,12 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 EXTENSIONS = frozenset(
     {
@@ -106,3 +111,59 @@ def sample_key(dataset: str, reference: str, *, digest: int = 0) -> str:
     room = KEY_LENGTH - len(dataset) - digest - 2
     safe = _OTHER.sub("-", stem).strip("-")[:room].rstrip("-")
     return "-".join(p for p in (dataset, safe, mark) if p)
+
+
+def name_samples(dataset: str, images: pa.Array) -> tuple[pa.Array, pa.Array, dict[int, Problem]]:
+    """Return normalised references, their keys, and the problems of those that are refused (by position)."""
+    keys = _simple_keys(dataset, images)
+    if keys is not None:
+        return images, keys, {}
+    raw = images.to_pylist()
+    references = {r: normalise(r) for r in dict.fromkeys(raw)}
+    refused = {r: p for r, n in references.items() if (p := refusal(n))}
+    keys_of = _keys(dataset, sorted({n for r, n in references.items() if r not in refused}))
+    problems = {i: refused[r] for i, r in enumerate(raw) if r in refused} if refused else {}
+    named = [r if r in refused else references[r] for r in raw]
+    keys = pa.array([keys_of.get(references[r], "") for r in raw], type=pa.string())
+    return pa.array(named, type=pa.string()), keys, problems
+
+
+def _simple_keys(dataset: str, images: pa.Array) -> pa.Array | None:
+    """Return the keys of references that all have one ending and plain names, or None: then each is looked at."""
+    if not len(images):
+        return None
+    ending = "." + images[0].as_py().rpartition(".")[2]
+    room = KEY_LENGTH - len(dataset) - 1 + len(ending)
+    if ending[1:].lower() not in EXTENSIONS:
+        return None
+    if not pc.all(pc.ends_with(images, ending)).as_py() or pc.max(pc.utf8_length(images)).as_py() > room:
+        return None
+    stems = pc.utf8_slice_codeunits(images, 0, -len(ending))
+    if not pc.all(pc.match_substring_regex(stems, f"^(?:{_PLAIN.pattern})$")).as_py():
+        return None
+    return pc.binary_join_element_wise(pa.scalar(dataset), pc.replace_substring(stems, "/", "-"), "-")
+
+
+def all_differ(keys: pa.Array) -> bool:
+    """Say whether ASCII strings are certainly distinct; False proves nothing. Hashes eight letters at a time."""
+    if not len(keys):
+        return True
+    width = -(-pc.max(pc.binary_length(keys)).as_py() // 8) * 8
+    padded = pc.ascii_rpad(keys, width=width, padding=".")
+    words = np.frombuffer(padded.buffers()[2], dtype=np.uint64, count=len(keys) * width // 8).reshape(len(keys), -1)
+    factors = np.random.default_rng(0).integers(1, 2**63, size=words.shape[1], dtype=np.uint64) * 2 + 1
+    hashes = np.sort(((words ^ (words >> 29)) * factors).sum(axis=1, dtype=np.uint64))
+    return bool((hashes[1:] != hashes[:-1]).all())
+
+
+def _keys(dataset: str, references: Sequence[str]) -> dict[str, str]:
+    """Return a key for each of some sorted references; of several that would share one, the first keeps it."""
+    keys: dict[str, str] = {}
+    taken: set[str] = set()
+    for reference in references:
+        key = sample_key(dataset, reference)
+        if key in taken:
+            key = sample_key(dataset, reference, digest=16)
+        taken.add(key)
+        keys[reference] = key
+    return keys

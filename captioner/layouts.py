@@ -1,0 +1,333 @@
+"""Which layout of a schema fits what is there, and how its rows are read: images and labels of one row."""
+
+import fnmatch
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from captioner.errors import SchemaError, TableError, did_you_mean
+from captioner.labels import Reader, Statement
+from captioner.references import EXTENSIONS
+from captioner.schema import (
+    CodesTable,
+    FoldersTable,
+    LabelSchema,
+    LiteralsTable,
+    NamesTable,
+    OneHotTable,
+    Table,
+    TableFile,
+    ViewsTable,
+    fold_label,
+)
+from captioner.sheets import SUFFIXES, Sheet
+
+FileTable = NamesTable | LiteralsTable | OneHotTable | CodesTable | ViewsTable
+Cells = tuple[str, ...]
+ReadCells = Callable[[Reader, Cells], Statement]
+
+
+@dataclass(slots=True)
+class Source:
+    """A file of a layout."""
+
+    sheet: Sheet
+    entry: TableFile | None
+    columns: dict[str, int]
+    missing: list[str]
+    name: str
+
+
+@dataclass(slots=True)
+class Choice:
+    """A layout, its files, and what a person should know of the choice."""
+
+    layout: Table
+    files: list[Source] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def choose(schema: LabelSchema, place: Path) -> Choice:
+    """Return the first layout that fits.
+
+    Raises:
+        TableError: none does; names the nearest and what it lacks.
+    """
+    found = [place] if place.is_file() else _table_files(place)
+    candidates: list[tuple[FileTable, list[Source]]] = []
+    for layout in schema.tables:
+        if isinstance(layout, FoldersTable):
+            if place.is_dir() and next(class_images(schema, layout, place), None):
+                return Choice(layout, notes=_unused(candidates))
+            continue
+        files = _open(schema, layout, found, place)
+        good = [f for f in files if not f.missing]
+        # A file that the schema names must fit; without names, whatever fits is taken.
+        if good and (len(good) == len(files) or not layout.files):
+            return Choice(layout, good, [*_unused(candidates), *_unused([(layout, files)])])
+        if files:
+            candidates.append((layout, files))
+    if candidates:
+        layout, files = min(candidates, key=lambda c: min(len(f.missing) for f in c[1] if f.missing))
+        worst = min((f for f in files if f.missing), key=lambda f: len(f.missing))
+        raise TableError(_missing_columns(schema, layout, worst))
+    raise TableError(_nothing_found(schema, place, found))
+
+
+def _unused(candidates: Iterable[tuple[FileTable, list[Source]]]) -> list[str]:
+    return [
+        f"{f.name} is not used: it has no column {f.missing[0]!r}, which layout '{layout.layout}' needs"
+        for layout, files in candidates
+        for f in files
+        if f.missing
+    ]
+
+
+def _table_files(folder: Path) -> list[Path]:
+    """Return all files but images; what a schema calls its table is up to the schema."""
+    return [folder / path for path, name in _walk(folder) if name.rpartition(".")[2].lower() not in EXTENSIONS]
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield relative path (``/`` between parts) and name of every visible file, sorted; links to folders are left."""
+    for base, folders, names in os.walk(folder):
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
+        prefix = Path(base).relative_to(folder).as_posix()
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield (name if prefix == "." else f"{prefix}/{name}"), name
+
+
+def _open(schema: LabelSchema, layout: FileTable, found: Sequence[Path], place: Path) -> list[Source]:
+    """Return the files of a layout; for one file that is named explicitly, whatever it is called."""
+    if place.is_file():
+        entry = next((e for e in layout.files if _matches(e, place)), None)
+        return [_source(schema, layout, place, entry, place)]
+    if not layout.files:
+        return [
+            s for path in found if path.name.lower().endswith(SUFFIXES) and (s := _try(schema, layout, path, place))
+        ]
+    chosen: dict[Path, TableFile] = {}
+    for entry in layout.files:
+        for path in found:
+            if _matches(entry, path):
+                chosen.setdefault(path, entry)
+    _refuse_copies(chosen)
+    return [_source(schema, layout, path, entry, place) for path, entry in chosen.items()]
+
+
+def _try(schema: LabelSchema, layout: FileTable, path: Path, place: Path) -> Source | None:
+    """Return a file that nobody has named, if it can be read at all."""
+    try:
+        return _source(schema, layout, path, None, place)
+    except TableError:
+        return None
+
+
+def _matches(entry: TableFile, path: Path) -> bool:
+    return fnmatch.fnmatch(path.name.lower(), entry.match.lower())
+
+
+def _refuse_copies(paths: Iterable[Path]) -> None:
+    names = Counter(p.name for p in paths)
+    for name, count in names.items():
+        if count > 1:
+            places = ", ".join(str(p) for p in paths if p.name == name)
+            raise TableError(f"label table {name!r} is there {count} times: {places}. Say which one to read")
+
+
+def _source(schema: LabelSchema, layout: FileTable, path: Path, entry: TableFile | None, place: Path) -> Source:
+    sheet = Sheet(path, encoding=layout.encoding, delimiter=layout.delimiter, header=layout.header, sheet=layout.sheet)
+    columns = _positions(sheet)
+    needed = [*layout.columns_needed, *_image_columns(schema, layout)]
+    if isinstance(layout, OneHotTable) and not layout.columns:
+        codes = [c for c in columns if schema.find(c)]
+        needed += [] if codes else [schema.codes[0]]
+    needed += [c for c in (layout.split, layout.group) if c]
+    missing = [c for c in dict.fromkeys(needed) if position_of(columns, c) is None]
+    name = path.name if place.is_file() else path.relative_to(place).as_posix()
+    return Source(sheet, entry, columns, missing, name)
+
+
+def _positions(sheet: Sheet) -> dict[str, int]:
+    """Return column name → position. A name that stands twice is left out: which one is meant, nobody knows."""
+    count = Counter(sheet.names)
+    return {name: i for i, name in enumerate(sheet.names) if name and count[name] == 1}
+
+
+def position_of(columns: dict[str, int], name: str) -> int | None:
+    """Find a column by its name; case and runs of spaces count only where two names differ by nothing else."""
+    exact = columns.get(name.strip())
+    if exact is not None:
+        return exact
+    alike = [i for other, i in columns.items() if fold_label(other) == fold_label(name)]
+    return alike[0] if len(alike) == 1 else None
+
+
+_FIELD = re.compile(r"\{([^{}]+)\}")
+
+
+def _image_columns(schema: LabelSchema, layout: FileTable) -> list[str]:
+    if isinstance(layout, ViewsTable):
+        return list(layout.views)
+    if layout.image is None:
+        raise SchemaError(f"schema {schema.id!r}: layout '{layout.layout}' does not say which column names the image")
+    return _FIELD.findall(layout.image) or [layout.image]
+
+
+def _missing_columns(schema: LabelSchema, layout: FileTable, source: Source) -> str:
+    names = [n for n in source.sheet.names if n]
+    twice = sorted(n for n, c in Counter(names).items() if c > 1 and n in source.missing)
+    if twice:
+        return f"{source.sheet.path}: row 1: column {twice[0]!r} stands twice; rename one of them"
+    parts = [f"column {c!r} is missing.{did_you_mean(c, names)}" for c in source.missing[:3]]
+    more = f" {len(source.missing) - 3} more are missing." if len(source.missing) > 3 else ""
+    shown = ", ".join(names[:20]) + (" …" if len(names) > 20 else "")
+    return (
+        f"{source.sheet.path}: row 1: {' '.join(parts)}{more} Layout '{layout.layout}' of schema {schema.id!r} needs it. "
+        f"The file has: {shown}"
+    )
+
+
+def _nothing_found(schema: LabelSchema, place: Path, found: Sequence[Path]) -> str:
+    wanted = [e.match for t in schema.tables if not isinstance(t, FoldersTable) for e in t.files]
+    looked = []
+    if wanted:
+        looked.append("a file named " + " or ".join(dict.fromkeys(wanted)))
+    if any(isinstance(t, FoldersTable) for t in schema.tables):
+        looked.append("images in folders named after classes, such as " + ", ".join(schema.codes[:3]))
+    tables = [p for p in found if p.name.lower().endswith(SUFFIXES)]
+    there = ", ".join(p.relative_to(place).as_posix() for p in tables[:10]) if place.is_dir() else place.name
+    return (
+        f"{place}: no label table of schema {schema.id!r}. Looked for {'; '.join(looked) or 'a table file'}. "
+        f"Table files there: {there or 'none'}"
+    )
+
+
+# ---- what a row holds
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One image a row: the columns that name it, the columns that label it, and how they are read."""
+
+    image_columns: Cells
+    pattern: str | None
+    label_columns: Cells
+    read: ReadCells
+
+    def reference(self, columns: Sequence[pa.Array]) -> pa.Array:
+        if self.pattern is None:
+            return columns[0]
+        pieces: list[pa.Array | pa.Scalar] = []
+        rest = self.pattern
+        for name, column in zip(self.image_columns, columns, strict=True):
+            before, _, rest = rest.partition("{" + name + "}")
+            pieces += [pa.scalar(before), column]
+        joined = pc.binary_join_element_wise(*pieces, pa.scalar(rest), "")
+        # An empty cell names no image, whatever the pattern adds to it.
+        blank = pc.equal(pc.utf8_trim_whitespace(columns[0]), "")
+        for column in columns[1:]:
+            blank = pc.or_(blank, pc.equal(pc.utf8_trim_whitespace(column), ""))
+        return pc.if_else(blank, "", joined)
+
+
+def views_of(schema: LabelSchema, layout: FileTable, source: Source) -> list[View]:
+    """Return what one row of a file holds: one image, or several in a ``views`` table."""
+    if isinstance(layout, ViewsTable):
+        return [
+            View((image,), None, (label,), partial(_read_joined, layout.separator, label))
+            for image, label in layout.views.items()
+        ]
+    image_columns = tuple(_image_columns(schema, layout))
+    pattern = layout.image if layout.image and _FIELD.search(layout.image) else None
+    labels: Cells
+    read: ReadCells
+    if isinstance(layout, NamesTable):
+        labels, read = (layout.column,), partial(_read_joined, layout.separator, layout.column)
+    elif isinstance(layout, LiteralsTable):
+        labels, read = (layout.column,), partial(_read_literals, layout)
+    elif isinstance(layout, CodesTable):
+        labels, read = tuple(layout.codes), partial(_read_codes, layout)
+    else:
+        targets = _one_hot_targets(schema, layout, source)
+        labels, read = tuple(targets), partial(_read_one_hot, layout, targets)
+    return [View(image_columns, pattern, labels, read)]
+
+
+def _read_joined(separator: str | None, column: str, reader: Reader, cells: Cells) -> Statement:
+    return reader.joined(cells[0], separator, column)
+
+
+def read_folder(reader: Reader, cells: Cells) -> Statement:
+    """Read a folder's name as one label."""
+    return reader.joined(cells[0], None, "folder")
+
+
+def _read_literals(layout: LiteralsTable, reader: Reader, cells: Cells) -> Statement:
+    return reader.literals(layout, cells[0])
+
+
+def _read_codes(layout: CodesTable, reader: Reader, cells: Cells) -> Statement:
+    return reader.coded(layout, dict(zip(layout.codes, cells, strict=True)))
+
+
+def _read_one_hot(layout: OneHotTable, targets: dict[str, str | None], reader: Reader, cells: Cells) -> Statement:
+    return reader.one_hot(layout, targets, dict(zip(targets, cells, strict=True)))
+
+
+def _one_hot_targets(schema: LabelSchema, layout: OneHotTable, source: Source) -> dict[str, str | None]:
+    """Return column → class code. A column of 0 and 1 that is no class is kept as None: its rows must not pass."""
+    if layout.columns:
+        return dict(layout.columns)
+    other = {*layout.ignore, *_image_columns(schema, layout), layout.split, layout.group}
+    other |= {c for a in schema.attributes.values() for c in (a.column, *a.aliases)}
+    folded = {fold_label(c) for c in other if c}
+    targets: dict[str, str | None] = {}
+    flags = {"", *layout.positive, *layout.negative, *layout.uncertain}
+    for column, position in source.columns.items():
+        if fold_label(column) in folded:
+            continue
+        item = schema.find(column)
+        if item:
+            targets[column] = item.code
+        else:
+            cells = source.sheet.read([position]).cells[position].dictionary.to_pylist()
+            if {c.strip() for c in cells} <= flags and {c.strip() for c in cells} != {""}:
+                targets[column] = None
+    return targets
+
+
+def class_images(
+    schema: LabelSchema, layout: FoldersTable, root: Path, *, everything: bool = False
+) -> Iterator[tuple[str, str]]:
+    """Yield reference and label of the images below a folder; with ``everything``, also those in no class's folder."""
+    labels: dict[str, str | None] = {}
+    for path, name in _walk(root):
+        if name.rpartition(".")[2].lower() not in EXTENSIONS or any(fnmatch.fnmatch(name, e) for e in layout.exclude):
+            continue
+        folder = path.rpartition("/")[0]
+        if folder not in labels:
+            labels[folder] = _folder_label(schema, folder)
+        label = labels[folder]
+        if label is not None or everything:
+            yield path, label if label is not None else folder or "(no folder)"
+
+
+def _folder_label(schema: LabelSchema, folder: str) -> str | None:
+    """Return the longest run of folder names that is a class, the one nearest to the image first."""
+    rules = {fold_label(k) for k in (*schema.labels.map, *schema.labels.drop, *schema.labels.uncertain)}
+    parts = folder.split("/")
+    for end in range(len(parts), 0, -1):
+        for start in range(end):
+            label = "/".join(parts[start:end])
+            if schema.find(label) or fold_label(label) in rules:
+                return label
+    return None
