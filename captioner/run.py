@@ -153,9 +153,7 @@ class Plan:
     @property
     def image_root(self) -> Path:
         """The folder that image paths are relative to."""
-        images = self.spec.data.images
-        folder = images if isinstance(images, Path) else data_root(self.spec, self.schema)
-        return folder if folder.is_dir() else folder.parent
+        return image_root(self.spec, self.schema)
 
     @property
     def out(self) -> Path:
@@ -166,6 +164,20 @@ class Plan:
 def data_root(spec: PipelineSpec, schema: LabelSchema) -> Path:
     """Return the folder (or the table's file) that the dataset is read from."""
     return spec.data.root or Path("data") / schema.id
+
+
+def image_root(spec: PipelineSpec, schema: LabelSchema) -> Path:
+    """Return the folder that images are looked for in.
+
+    Raises:
+        PipelineError: ``data.images`` names no folder.
+    """
+    if isinstance(spec.data.images, Path):
+        if not spec.data.images.is_dir():
+            raise PipelineError(f"data.images: {spec.data.images} is not a folder")
+        return spec.data.images
+    root = data_root(spec, schema)
+    return root if root.is_dir() else root.parent
 
 
 def prepare(spec: PipelineSpec, report: Reporter | None = None) -> Plan:
@@ -195,9 +207,9 @@ def prepare(spec: PipelineSpec, report: Reporter | None = None) -> Plan:
     notes = list(samples.notes)
     with_images = spec.data.images != "none"
     if with_images:
-        folder = spec.data.images if isinstance(spec.data.images, Path) else root
+        folder = image_root(spec, schema)
         report.start("finding images", len(samples.frame))
-        located = locate(samples, folder if folder.is_dir() else folder.parent)
+        located = locate(samples, folder)
         if len(located.frame) == 0 and len(samples.frame) > 0 and spec.data.images == "auto":
             with_images = False
             notes.insert(

@@ -1,0 +1,245 @@
+"""The command line: what a person sees who gets something wrong, and what programs read."""
+
+import json
+import sys
+
+import pytest
+
+from captioner.cli import main
+from captioner.demo import make_dataset
+
+
+@pytest.fixture
+def captioner(monkeypatch, capsys, tmp_path):
+    """Run a command in an empty folder; return its exit code and what it printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["captioner", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err
+        return end.value.code or 0, printed.out, printed.err
+
+    return call
+
+
+@pytest.fixture
+def demo(tmp_path):
+    make_dataset(tmp_path / "data")
+    return tmp_path
+
+
+def test_help_names_every_command(captioner):
+    code, out, _ = captioner("--help")
+    assert code == 0
+    for name in ("demo", "run", "plan", "status", "check", "prompt", "schema", "shards"):
+        assert name in out
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "demo",
+        "run",
+        "plan",
+        "status",
+        "check",
+        "prompt show",
+        "schema new",
+        "schema lint",
+        "shards build",
+        "shards verify",
+    ],
+)
+def test_every_command_has_an_example(captioner, command):
+    code, out, _ = captioner(*command.split(), "--help")
+    assert code == 0
+    assert f"captioner {command}" in out
+
+
+def test_a_plan_sends_and_writes_nothing_and_counts_what_would_be_done(captioner, demo):
+    before = sorted(demo.rglob("*"))
+    code, out, _ = captioner(
+        "plan", "demo", "--data", demo / "data", "--out", demo / "out", "--json", "--set", "engine.model=x"
+    )
+    assert code == 0
+    plan = json.loads(out)
+    assert (plan["rows"], plan["samples"], plan["triplets"], plan["requests"], plan["done"]) == (22, 19, 16, 16, 0)
+    assert plan["prompt_tokens"] > 1000
+    assert plan["rejected_rows"] == {"contradiction": 1, "missing_image": 1, "unknown_label": 1}
+    assert sorted(demo.rglob("*")) == before
+
+
+def test_a_run_says_as_json_what_it_came_to(captioner, demo):
+    code, out, _ = captioner("run", "demo", "--data", demo / "data", "--out", demo / "out", "--json")
+    assert code == 0
+    summary = json.loads(out)
+    assert (summary["images"], summary["captions"], summary["complete"]) == (18, 150, True)
+    assert summary["rejected_rows"]["corrupt_image"] == 1
+
+
+def test_missing_images_make_the_exit_code_1_unless_they_are_as_they_should_be(captioner, demo):
+    arguments = ("run", "demo", "--data", demo / "data", "--out", demo / "out", "--set", "data.missing=report")
+    code, out, _ = captioner(*arguments)
+    assert code == 1
+    assert "2 rows have a label but no usable image" in out
+    rows = (demo / "out" / "rejected_rows.csv").read_text()
+    assert "labels.csv,15," in rows
+    assert "missing_image" in rows
+
+
+def test_a_dataset_without_its_images_gets_support_sets_and_a_table_of_captions(captioner, demo):
+    code, out, _ = captioner("run", "demo", "--data", demo / "data", "--out", demo / "out", "--set", "data.images=none")
+    assert code == 0
+    (run,) = (demo / "out" / "runs").iterdir()
+    assert (run / "captions.parquet").is_file()
+    assert not (demo / "out" / "images").exists()
+    assert "images in shards" not in out
+
+
+def test_the_prompt_is_shown_exactly_as_it_would_be_sent(captioner):
+    code, out, _ = captioner(
+        "prompt", "show", "chestxray14", "--labels", "Effusion|nodule", "--prompt", "report", "--json"
+    )
+    assert code == 0
+    shown = json.loads(out)
+    assert [m["role"] for m in shown["messages"]] == ["system", "user"]
+    assert shown["triplet"]["findings"] == ["Nodule", "Effusion"] or shown["triplet"]["findings"] == [
+        "Effusion",
+        "Nodule",
+    ]
+    assert shown["response_schema"]["properties"]["captions"]["minItems"] == 10
+
+
+def test_the_catalogue_is_listed_and_shown(captioner):
+    code, out, _ = captioner("schema", "list", "--json")
+    assert code == 0
+    assert {"chestxray14", "radimagenet", "retina_flair"} <= {s["id"] for s in json.loads(out)}
+    code, out, _ = captioner("schema", "show", "busi")
+    assert code == 0
+    assert "malignant" in out
+
+
+def test_every_shipped_schema_lints_without_an_error(captioner):
+    code, out, _ = captioner("schema", "lint")
+    assert code == 0, out
+
+
+def test_a_new_schema_is_drafted_linted_and_run(captioner, demo):
+    table = demo / "data" / "labels.csv"
+    table.write_text("image,labels\nchest/cxr_001.png,Cardiomegaly\nchest/cxr_002.png,Cardiomegaly|Effusion\n")
+    code, out, _ = captioner("schema", "new", table, "--modality", "xray", "--anatomy", "chest", "--id", "mine")
+    assert code == 0
+    path = demo / "label_schemas" / "mine.yaml"
+    text = path.read_text()
+    assert captioner("schema", "new", table, "--modality", "xray", "--anatomy", "chest", "--id", "mine")[0] == 2
+    path.write_text(text.replace("name: effusion", "concept: chest.pleural_effusion #"))
+    assert captioner("schema", "lint", "mine")[0] == 0
+    code, out, _ = captioner("run", "mine", "--data", demo / "data", "--out", demo / "mine", "--json")
+    assert code == 0
+    assert json.loads(out)["captions"] == 20
+
+
+def test_whole_shards_verify_and_a_flipped_bit_does_not(captioner, demo):
+    assert captioner("run", "demo", "--data", demo / "data", "--out", demo / "out")[0] == 0
+    assert captioner("shards", "verify", demo / "out")[0] == 0
+    shard = next((demo / "out" / "images").glob("*.tar"))
+    data = bytearray(shard.read_bytes())
+    data[700] ^= 1
+    shard.chmod(0o644)
+    shard.write_bytes(data)
+    code, _, err = captioner("shards", "verify", demo / "out")
+    assert code == 1
+    assert shard.name in err
+
+
+def table(text):
+    def write(folder):
+        (folder / "data" / "labels.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("prepare", "arguments", "says"),
+    [
+        (table("image,label,view\na.png,dr_0,\n"), (), "Did you mean 'label'?"),
+        (table("image,labels\ncaf\xe9.png,dr_0\n".encode("latin-1")), (), "encoding"),
+        (table(""), (), "empty"),
+        (table("image,labels,view\n"), (), "no row"),
+        (None, ("--set", "schema=chestxray"), "Did you mean 'chestxray14'?"),
+        (None, ("--set", "schema=bad.yaml"), "bad.yaml: tables: Field required"),
+        (None, ("--set", "prompt=bad.j2"), "bad.j2:1: unknown name 'findngs'. Did you mean 'findings'?"),
+        (None, ("--set", "prompt=reprot"), "Did you mean 'report'?"),
+        (None, ("--set", "captons=3"), "Did you mean 'captions'?"),
+        (None, ("--set", "triplets.attributes=[veiw]"), "Did you mean 'view'?"),
+        (None, ("--set", "engine.model=x", "--set", "engine.modle=y"), "Did you mean 'model'?"),
+        (None, ("--set", "data.root=nowhere"), "nowhere"),
+        (None, ("--set", "data.images=nowhere"), "nowhere"),
+        (None, ("--set", "out=data"), "data: not empty"),
+        (None, ("--set", "out=bad.j2"), "bad.j2: is a file"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else None,
+)
+def test_bad_input_gets_one_clear_message_and_exit_code_2(captioner, demo, prepare, arguments, says):
+    (demo / "bad.j2").write_text("{% extends '_base.j2' %}{% block style %}{{ findngs }}{% endblock %}")
+    (demo / "bad.yaml").write_text(
+        "id: bad\ntitle: Bad\nclasses: [{code: a, name: b}]\nmodality: xray\nanatomy: chest\n"
+    )
+    if prepare:
+        prepare(demo)
+    code, out, err = captioner("run", "demo", "--set", "data.root=data", "--set", "out=out", *arguments)
+    assert says in err + out
+    assert code == 2
+
+
+def test_the_output_of_another_dataset_is_refused(captioner, demo):
+    assert captioner("run", "demo", "--data", demo / "data", "--out", demo / "out")[0] == 0
+    (demo / "yes").mkdir()
+    code, _, err = captioner("run", "brain_mri_tumor", "--data", demo / "data", "--out", demo / "out")
+    assert code == 2
+    assert "demo" in err or "folders" in err
+
+
+def test_a_table_cannot_reach_out_of_its_folder_and_its_text_is_never_run(captioner, demo):
+    secret = demo / "secret.png"
+    secret.write_bytes((demo / "data" / "images" / "chest" / "cxr_001.png").read_bytes())
+    rows = [
+        "../secret.png,dr_0",
+        f"{secret},dr_0",
+        "chest/cxr_001.png,{{ 7 * 7 }}",
+        "chest/cxr_002.png,<script>alert(1)</script>",
+    ]
+    (demo / "data" / "labels.csv").write_text(
+        "image,labels\n" + "\n".join(rows) + "\nchest/cxr_003.png,cxr_cardiomegaly\n"
+    )
+    code, out, _ = captioner(
+        "run", "demo", "--data", demo / "data", "--out", demo / "out", "--json", "--set", "data.missing=report"
+    )
+    assert code == 1
+    summary = json.loads(out)
+    assert summary["images"] == 1
+    assert summary["rejected_rows"] == {"bad_image_reference": 2, "unknown_label": 2}
+    rejected = (demo / "out" / "rejected_rows.csv").read_text()
+    assert "{{ 7 * 7 }}" in rejected
+    assert "49" not in rejected.replace("{{ 7 * 7 }}", "")
+
+
+def test_an_unknown_command_or_option_is_bad_usage(captioner):
+    assert captioner("rnu")[0] == 2
+    assert captioner("run")[0] == 2
+    assert captioner("check", "--schema", "busi", "--inptu", "x")[0] == 2
+
+
+def test_check_fails_below_the_agreement_that_is_asked_for(captioner, tmp_path):
+    rows = [
+        {"labels": "benign", "caption": "Breast ultrasound showing a benign lesion."},
+        {"labels": "benign", "caption": "Hello."},
+    ]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    arguments = ("check", "--schema", "busi", "--input", "in.jsonl", "--output", "out.jsonl", "--min-agreement")
+    assert captioner(*arguments, "0.5")[0] == 0
+    assert captioner(*arguments, "0.9")[0] == 1
