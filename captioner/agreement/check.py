@@ -290,6 +290,8 @@ class _Judge:
         words = self.reading.tokens.words
         k = m.start - 1
         while k >= 0 and m.start - k <= 4:
+            if words[k] in ("no", "without", "with", "not", "nor", "and", ",", ";", "."):
+                return False  # what stands before the denial is no part of it
             if words[k] in (
                 "mild",
                 "moderate",

@@ -25,6 +25,8 @@ def read(words: list[str], scopes: Scopes, scales: list[Scale]) -> list[Graded]:
     for scale in scales:
         for i, word in enumerate(words):
             compared = scopes.compared[i]
+            if word == "proliferative" and i and words[i - 1] == "pre":
+                continue  # a stage of its own, on another scale
             if word in scale.words or word == "proliferative":
                 wide = word == "proliferative" and i > 0 and words[i - 1] == "non"
                 owners = scale.words.get("non proliferative" if wide else word)
