@@ -275,3 +275,39 @@ def test_a_key_that_works_is_stored_nowhere(demo):
     for path in (p for p in (demo / "out").rglob("*") if p.is_file()):
         assert key.encode() not in path.read_bytes(), path
         assert b"hush-hush" not in path.read_bytes(), path
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own, whose size a test sets."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(size, *, again=False):
+        options = f"{'remount,' if again else ''}size={size}"
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=False, capture_output=True
+        )
+        if done.returncode:
+            pytest.skip("needs to mount a file system: run as root to test a full disk")
+        return folder
+
+    yield mount
+    subprocess.run(["umount", folder], check=False, capture_output=True)
+
+
+@pytest.mark.parametrize("size", ["100k", "400k", "700k"], ids=["in the images", "in the ledger", "in the captions"])
+def test_a_full_disk_is_a_clear_error_and_the_run_goes_on_when_there_is_room(demo, small_disk, size):
+    disk = small_disk(size)
+    arguments = ("run", "demo", "--data", demo / "data", "--out", disk / "out")
+    full = captioner(*arguments)
+    assert full.returncode == 1
+    assert "full" in full.stderr
+    assert "Traceback" not in full.stderr
+    small_disk("20m", again=True)
+    done = captioner(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert captioner("shards", "verify", disk / "out").returncode == 0
+    assert captioner("run", "demo", "--data", demo / "data", "--out", demo / "out").returncode == 0
+    mine = {n: b.replace(str(disk).encode(), str(demo).encode()) for n, b in content(disk / "out").items()}
+    assert mine == content(demo / "out")
