@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner import resources
-from captioner.schema import LabelSchema, load_library, load_schema, parse_schema
+from captioner.agreement import Checker
+from captioner.schema import Anatomy, LabelSchema, Library, Modality, load_library, load_schema, parse_schema
+from captioner.tables import read_samples
 from captioner.triplets import Labels, Triplet, make_triplet
 from captioner.writer import Writer, write_captions
 from captioner.writer.grammar import article, guess_number, head, is_nominal, join
@@ -92,6 +95,11 @@ EVERY_KIND = [
     *((COLON, (c,)) for c in COLON.codes),
     (BREAST, ("malignant",)),
     (CHEST, tuple(FINDINGS[:9])),
+]
+PINNED = [
+    "Anterior cruciate ligament pathology is demonstrated on this MRI of the knee.",
+    "The MRI of the knee reveals anterior cruciate ligament pathology.",
+    "This knee MRI shows that the ACL is abnormal.",
 ]
 # What no label says, as words; a caption that holds one goes beyond its labels.
 BEYOND = re.compile(
@@ -194,11 +202,12 @@ class TestTheSelection:
         assert captions(CHEST, ("Effusion",), seed=7) == captions(CHEST, ("Effusion",), seed=7)
 
     def test_is_the_same_on_every_machine(self):
-        assert captions(KNEE, ("acl",), 3) == [
-            "Anterior cruciate ligament pathology is demonstrated on this MRI of the knee.",
-            "The MRI of the knee reveals anterior cruciate ligament pathology.",
-            "On the MRI of the knee, the ACL is seen to be abnormal.",
-        ]
+        library = Library(
+            {},
+            {"mri": Modality(name="MRI", view="MRI of the {anatomy}", views=("{adjective} MRI",))},
+            {"knee": Anatomy(name="knee")},
+        )
+        assert captions(KNEE, ("acl",), 3, library=library) == PINNED, "other captions need another writer.VERSION"
 
     def test_differs_between_seeds_and_between_triplets(self):
         assert captions(CHEST, ("Effusion",), seed=1) != captions(CHEST, ("Effusion",), seed=2)
@@ -266,7 +275,7 @@ class TestAttributes:
         ("attributes", "said"),
         [
             ({"age": "8", "sex": "male"}, "an 8-year-old boy"),
-            ({"age": "018Y"}, "an 18-year-old patient"),
+            ({"age": "018Y"}, "a patient aged 18 years"),
             ({"sex": "F"}, "a female patient"),
         ],
     )
@@ -307,6 +316,57 @@ class TestShippedSchemas:
                 assert not re.search(
                     r"[{}|_]|  |\b(\w+) \1\b|\b[Aa] [aeio]\w|\b[Aa]n [bcdfgjklmnpqrstvwxyz]\w", caption
                 ), caption
+
+
+class TestAgreement:
+    """The check that every caption must pass is a module of its own; the writer knows nothing of it."""
+
+    @pytest.mark.parametrize("name", resources.names("label_schemas"))
+    def test_every_caption_of_every_class_agrees_with_its_label(self, name: str):
+        dataset = load_schema(name)
+        writer, checker = Writer(dataset, load_library()), Checker(dataset)
+        for item in dataset.classes:
+            for caption in writer.write(triplet(dataset, (item.code,)), 10, seed=3):
+                verdict = checker.check(caption, [item.code])
+                assert verdict.agrees, (caption, verdict.issues)
+
+    @pytest.mark.parametrize(
+        ("name", "place"),
+        [
+            ("chestxray14", "nih_chestxray14"),
+            ("retina_flair", "retina/flair_tables"),
+            ("idrid", "idrid"),
+            ("rfmid", "rfmid"),
+        ],
+    )
+    @pytest.mark.slow
+    def test_every_caption_of_every_real_combination_agrees(self, real_data: Path, name: str, place: str):
+        dataset = load_schema(name)
+        writer, checker = Writer(dataset, load_library()), Checker(dataset)
+        for labels in read_samples(dataset, real_data / place).combinations:
+            for caption in writer.write(make_triplet(dataset, labels), 3):
+                verdict = checker.check(caption, labels.positive)
+                assert verdict.agrees, (caption, labels.positive, verdict.issues)
+
+    @given(
+        labels=st.lists(st.sampled_from(FINDINGS), min_size=1, max_size=4, unique=True),
+        denied=st.lists(st.sampled_from(FINDINGS), max_size=5, unique=True),
+        age=st.integers(1, 110),
+        sex=st.sampled_from(["male", "female", ""]),
+        view=st.sampled_from(["posteroanterior", "anteroposterior", ""]),
+    )
+    @settings(max_examples=25, deadline=None)
+    def test_denials_and_attributes_agree_where_the_triplet_holds_them(
+        self, labels: list[str], denied: list[str], age: int, sex: str, view: str
+    ):
+        negative = [d for d in denied if d not in labels]
+        attributes = {"age": str(age), "sex": sex, "view": view}
+        checker = Checker(CHEST)
+        for caption in captions(CHEST, tuple(labels), negative=tuple(negative), attributes=attributes):
+            verdict = checker.check(
+                caption, labels, negatives=negative, attributes={k: v for k, v in attributes.items() if v}
+            )
+            assert verdict.agrees, (caption, verdict.issues)
 
 
 class TestGrammar:

@@ -295,6 +295,7 @@ class _Composer:
             and ("free view" not in needs or (not self._details.person and any(v.article_free() for v in self._views)))
             and not ("v0} of " in frame.text and self._details.person)
             and ("own anatomy" not in needs or all(self._wordings.names_anatomy(i.text) for i in items))
+            and not ("with {" in frame.text and any(" with " in i.text for i in items))
             and not ("{part}" in frame.text and any(self._wordings.names_anatomy(i.text) for i in items))
             and ("singular part" not in needs or not self._anatomy.plural)
         )

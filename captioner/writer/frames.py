@@ -97,9 +97,9 @@ POSITIVE = _frames(
     "{v} showing the changes of {bare_f} | disease",
     "this {v} shows signs of {bare_f} | disease",
     "{bare_f} {is_} the diagnosis {on} this {v} | disease, one",
-    "this {v} is graded as {bare_f} | grade, one",
-    "{v} graded as {bare_f} | grade, one",
-    "the grade shown {on} this {v} is {bare_f} | grade, one",
+    "this {v} is graded as {bare_f} | grade, one, no tail",
+    "{v} graded as {bare_f} | grade, one, no tail",
+    "the grade shown {on} this {v} is {bare_f} | grade, one, no tail",
     "{f} {is_} in place {on} this {v} | device",
     "{v} with {f} in place | device",
 )
