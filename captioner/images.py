@@ -3,6 +3,8 @@
 import os
 import warnings
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,10 +136,10 @@ class ImageIndex:
         todo = [""]
         while todo:
             prefix = todo.pop()
-            with os.scandir(self.root / prefix) as entries:
+            with _scan(self.root / prefix) as entries:
                 for entry in entries:
                     name, path = entry.name, prefix + entry.name
-                    if name.startswith(".") or name == "__MACOSX":
+                    if name.startswith(".") or name == "__MACOSX" or not _is_text(name):
                         continue
                     if entry.is_symlink():
                         if entry.is_dir():
@@ -212,6 +214,8 @@ class ImageIndex:
             real = Path(os.path.realpath(self.root / wanted))
             if not real.is_relative_to(self._real_root):
                 return Problem("outside_root", "the folder is a link to a place outside the image folder")
+        if "\ufffd" in wanted:
+            return Problem("missing_image", "the file's name is not valid UTF-8; rename the file")
         name = wanted.rpartition("/")[2]
         others = self._by_stem.get(without_extension(name), ())
         if others:
@@ -220,6 +224,18 @@ class ImageIndex:
 
 
 _MISSING = Problem("missing_image", "no file of this name below the image folder")
+
+
+def _scan(folder: Path) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+    try:
+        return os.scandir(folder)
+    except OSError as e:
+        raise UsageError(f"{folder}: the image folder cannot be read: {e.strerror}") from None
+
+
+def _is_text(name: str) -> bool:
+    """Say whether a file's name is valid UTF-8; no table can name the others."""
+    return name.isascii() or not any("\ud800" <= c <= "\udfff" for c in name)
 
 
 def _folded_ending(path: str) -> str:

@@ -110,7 +110,7 @@ class Reader:
     def one_hot(self, table: OneHotTable, targets: Mapping[str, str | None], cells: Mapping[str, str]) -> Statement:
         """Read a column for each class.
 
-        A row is the table's ``all_negative`` class only if every other class of the schema is denied in so many words.
+        A row is the table's ``all_negative`` class only if every other class is denied in so many words.
 
         Args:
             table: the layout.
@@ -118,8 +118,9 @@ class Reader:
             cells: column → value.
         """
         said = Statement()
-        others = (code for code in self.schema.codes if code != table.all_negative)
-        complete = set(others) <= set(targets.values())
+        # A layout that names its columns has all that there are; otherwise every class must have one.
+        others = {code for code in self.schema.codes if code != table.all_negative}
+        complete = bool(table.columns) or others <= set(targets.values())
         for column, cell in cells.items():
             value = cell.strip()
             sign: Sign | None
@@ -237,9 +238,10 @@ class Reader:
             return Refusal("contradiction", column, value, reason)
         if self.schema.negatives == "closed_world":
             negative = negative | self._unlabelled(positive, uncertain)
-        if negative:
+        if negative or uncertain:
             implied = {i for code in positive for i in self._implied[code]}
             negative = {c for c in negative if c not in implied and self.schema[c].concept not in implied}
+            uncertain = {c for c in uncertain if c not in implied and self.schema[c].concept not in implied}
         return Labels(self._sorted(positive), self._sorted(negative), self._sorted(uncertain))
 
     def _sorted(self, codes: Iterable[str]) -> tuple[str, ...]:

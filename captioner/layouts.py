@@ -97,7 +97,11 @@ def _table_files(folder: Path) -> list[Path]:
 
 def _walk(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield relative path (``/`` between parts) and name of every visible file, sorted; links to folders are left."""
-    for base, folders, names in os.walk(folder):
+
+    def refuse(error: OSError) -> None:
+        raise TableError(f"{error.filename}: the folder cannot be read: {error.strerror}")
+
+    for base, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
         prefix = Path(base).relative_to(folder).as_posix()
         for name in sorted(names):
@@ -318,7 +322,12 @@ def class_images(
             labels[folder] = _folder_label(schema, folder)
         label = labels[folder]
         if label is not None or everything:
-            yield path, label if label is not None else folder or "(no folder)"
+            yield _printable(path), label if label is not None else _printable(folder) or "(no folder)"
+
+
+def _printable(path: str) -> str:
+    """Return a path as text; bytes that are no UTF-8 become U+FFFD, and so no file is found under it."""
+    return path if path.isascii() else os.fsencode(path).decode(errors="replace")
 
 
 def _folder_label(schema: LabelSchema, folder: str) -> str | None:

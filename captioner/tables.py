@@ -222,6 +222,7 @@ class _Builder:
         combinations, position = self._combinations(frame["labels"].to_numpy()[keep])
         frame["labels"] = position[frame["labels"].to_numpy()]
         self._refuse_repeats(frame, keep)
+        self._note_uncertain(combinations, frame["labels"].to_numpy()[keep])
         if not keep.all():
             frame = frame[keep].reset_index(drop=True)
         rejects = pd.concat(self.rejects, ignore_index=True) if self.rejects else _empty_rejects()
@@ -310,6 +311,11 @@ class _Builder:
         rules = {fold_label(k): why for k, why in self.schema.labels.drop.items()}
         for label, count in dropped.most_common():
             self.notes.append(f"label {label!r} dropped from {count} rows: {rules[fold_label(label)]}")
+
+    def _note_uncertain(self, combinations: Sequence[Labels], labels: npt.NDArray[np.int64]) -> None:
+        is_open = np.array([bool(c.uncertain) for c in combinations], dtype=bool)
+        if is_open.any():
+            self.notes.append(f"samples with an uncertain label, which is left unsaid: {int(is_open[labels].sum())}")
 
     def _reject_rows(self, rows: pd.DataFrame, **columns: object) -> None:
         plain = {k: v.to_numpy() if isinstance(v, pd.Series) else v for k, v in columns.items()}

@@ -1,6 +1,7 @@
 """Label tables → samples: every row is a sample or a reject with its place and reason."""
 
 import csv
+import os
 from pathlib import Path
 
 import openpyxl
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner.errors import SchemaError, TableError
+from captioner.images import locate
 from captioner.labels import Labels, Reader
 from captioner.schema import LabelSchema, parse_schema
 from captioner.tables import SampleTable, read_samples
@@ -300,6 +302,7 @@ def test_an_uncertain_string_is_left_unsaid_or_refuses_its_row_as_the_schema_say
     rows = [("1.png", "suspected mass|Opacity"), ("2.png", "suspected mass"), ("3.png", "suspected mass|Mass")]
     samples = read(tmp_path, *rows, labels=rules)
     assert samples.combinations == (Labels(("Mass",)), Labels(("Opacity",), uncertain=("Mass",)))
+    assert "samples with an uncertain label, which is left unsaid: 1" in samples.notes
     assert rejected(samples) == [(3, "no_label")]
     strict = read(tmp_path, *rows, labels=rules, uncertain="reject")
     assert rejected(strict) == [(2, "uncertain_label"), (3, "uncertain_label")]
@@ -364,6 +367,17 @@ def test_one_hot_columns_assert_deny_or_leave_open(tmp_path):
 def test_a_denied_class_that_another_one_implies_is_not_denied(tmp_path):
     samples = one_hot(tmp_path, ("1.png", 1, 0, 0, 1))
     assert samples.combinations == (Labels(("Pneumonia",), negative=("Mass",)),)
+
+
+def test_what_a_certain_class_implies_is_not_uncertain(tmp_path):
+    samples = one_hot(tmp_path, ("1.png", 1, "", "-1", 1))
+    assert samples.combinations == (Labels(("Pneumonia",)),)
+
+
+def test_a_layout_that_names_its_columns_may_leave_out_classes_of_the_schema(tmp_path):
+    columns = {"Mass": "Mass"}
+    samples = one_hot(tmp_path, ("1.png", 0), header=("image", "Mass"), columns=columns)
+    assert labels_of(samples) == {"1.png": ("No Finding",)}
 
 
 def test_a_row_is_all_negative_only_if_every_class_is_denied_in_so_many_words(tmp_path):
@@ -443,6 +457,17 @@ def test_folders_are_labels_wherever_below_the_root_they_are(tmp_path):
     assert labels_of(samples) == {"x/test/PNA/p7/2.JPG": ("Pneumonia",), "x/train/mass/1.png": ("Mass",)}
     assert samples.rejects[["value", "code"]].to_numpy().tolist() == [["x/readme", "unknown_label"]]
     assert samples.rows == 3
+
+
+def test_a_file_whose_name_is_no_text_is_rejected_not_fatal(tmp_path):
+    make_images(tmp_path, "mass/1.png")
+    (tmp_path / "mass" / os.fsdecode(b"\xff.png")).touch()
+    (tmp_path / os.fsdecode(b"\xfe") / "mass").mkdir(parents=True)
+    (tmp_path / os.fsdecode(b"\xfe") / "mass" / "1.png").touch()
+    samples = locate(read_samples(schema({"layout": "folders"}), tmp_path), tmp_path)
+    assert samples.frame["path"].tolist() == ["mass/1.png"]
+    assert samples.rejects["code"].tolist() == ["missing_image", "missing_image"]
+    assert "not valid UTF-8" in reasons(samples)
 
 
 def test_a_folder_path_may_be_a_class_and_the_longest_one_counts(tmp_path):
