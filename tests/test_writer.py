@@ -275,7 +275,7 @@ class TestAttributes:
         ("attributes", "said"),
         [
             ({"age": "8", "sex": "male"}, "an 8-year-old boy"),
-            ({"age": "018Y"}, "a patient aged 18 years"),
+            ({"age": "018Y"}, "an 18-year-old person"),
             ({"sex": "F"}, "a female patient"),
         ],
     )

@@ -49,8 +49,6 @@ def _person(age: str, sex: str) -> str:
     years = int(match[1]) if match else 0
     if not 0 < years <= _OLDEST:
         return f"a {sex} patient" if sex else ""
-    if not sex:
-        return f"a patient aged {years} year{'s' * (years > 1)}"
     adult = years >= _ADULT
-    who = ("woman" if adult else "girl") if sex == "female" else ("man" if adult else "boy")
+    who = {"female": "woman" if adult else "girl", "male": "man" if adult else "boy"}.get(sex, "person")
     return f"{'an' if re.match(r'8|1[18]$', str(years)) else 'a'} {years}-year-old {who}"
