@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 from captioner.errors import ShardError
 from captioner.shards import tar
 from captioner.shards.manifest import read_manifest
-from captioner.shards.sources import Captions, Drawn, Find
+from captioner.shards.sources import Captions, Drawn, Find, Folder
 
 _OPEN = 64
 
@@ -61,8 +61,8 @@ class Samples:
         ShardError: there are no finished image shards.
     """
 
-    def __init__(self, images: Path, captions: Find | None = None) -> None:
-        self._manifest = read_manifest(images)
+    def __init__(self, images: Folder, captions: Find | None = None) -> None:
+        self._manifest = read_manifest(Path(images))
         self._captions = None if captions is None else Captions(captions, "pass")
         rows = self._manifest.samples
         self._keys: list[str] = []
