@@ -10,6 +10,7 @@ _JOIN = frozenset((",", "and", "or", "nor", "the"))
 _BREAK = frozenset((",", ".", "and", "or", "with", "without"))
 _ARTICLES = frozenset(("the", "a", "an", "this", "its", "one", "either", "both"))
 _BEFORE = frozenset(("the", "both", "a", "an", "adjacent", "surrounding"))
+_REGION = frozenset("region area zone tissue structure joint compartment space site location aspect".split())
 _PASS = lx.NEUTRAL_ADVERB | lx.BE | lx.FINITE
 
 
@@ -20,6 +21,13 @@ def run_before(words: list[str], at: int, a: int, targets: list[Hit]) -> list[Hi
     k = at
     while k > a:
         target = by_end.get(k)
+        if target is None and not found and words[k - 1] in _REGION:
+            k -= 1
+            continue
+        if target is None and words[k - 1] == ")" and k - 3 > a and words[k - 3] == "(":
+            # "calcaneofibular ligament (CFL) abnormality"
+            k -= 3
+            continue
         if target is None:
             break
         found.append(target)
@@ -122,6 +130,8 @@ def subject(words: list[str], start: int, a: int, targets: list[Hit]) -> list[Hi
         return found
     # "the signal of the marrow is abnormal", "the ACL on this image is torn"
     for t in reversed(targets):
+        if t[1] < len(words) and words[t[1]] in lx.IMAGE:
+            continue
         if t[1] <= k + 1 <= t[1] + 6 and not any(w in lx.FINITE or w in (",", "and") for w in words[t[1] : k + 1]):
             return [t]
     return []

@@ -440,6 +440,8 @@ class _Judge:
             return
         index = min(m.meanings, key=self._distance)
         other = self.m[index]
+        if (m.weak and self._distance(index)[0]) or self._component(m):
+            return
         if self._subtype(other):
             return
         label = self.labels[0] if len(self.labels) == 1 else None
@@ -495,7 +497,8 @@ class _Judge:
             if rival and (other.anatomy, other.modality) in here:
                 self.add("extra_label", drop, label=index, span=span, cue=cue)
             return
-        misplaced = next((i for i in self.unmet if self._same_elsewhere(i, other)), None)
+        placed = any(m.start <= h[0] and h[1] <= m.end for h in self.reading.anatomies) or other.code is None
+        misplaced = next((i for i in self.unmet if placed and self._same_elsewhere(i, other)), None)
         if misplaced is not None:
             self.add(
                 "wrong_anatomy",
@@ -523,6 +526,18 @@ class _Judge:
                 cue=cue,
                 accept=self.accept(self.normal[0]),
             )
+
+    def _component(self, m: Mention) -> bool:
+        """Say whether a finding is only a part of a longer wording of a label: the "mass" of "a mass ... in the bowel"."""
+        if m.gap is not None:
+            return False
+        return any(
+            other.gap is not None
+            and other.holds(m.start, m.end)
+            and other.status == m.status
+            and any(i in self.allowed for i in other.meanings)
+            for other in self.reading.mentions
+        )
 
     def _subtype(self, other: vb.Meaning) -> bool:
         """Say whether a concept adds nothing to the labels: a tube where devices are labelled, two labels in one word."""
@@ -642,9 +657,17 @@ class _Judge:
         families = {modalities[k].family or modalities[k].name for k in mine if k in modalities}
         if not families:
             return
+        words = self.reading.tokens.words
         for start, end, index in self.reading.modalities:
             family = self.v.modalities[index]
-            if family in families or self.reading.scopes.status[start] in (lx.NEGATED,):
+            if family in families or self._denied_directly(start):
+                continue
+            if (
+                start + 1 < len(words)
+                and end < len(words)
+                and words[end] in _RADIOLOGICAL
+                and words[start] in ("radiographic", "radiography")
+            ):
                 continue
             if family == "photograph" and families & {"fundus", "dermoscopy", "endoscopy"}:
                 continue
@@ -665,7 +688,7 @@ class _Judge:
             good |= self.m[i].places - elsewhere
         for start, end, index in self.reading.anatomies:
             named = self.v.anatomies[index]
-            if self.reading.scopes.status[start] == lx.NEGATED:
+            if self.reading.scopes.status[start] == lx.NEGATED and not self._in_picture(start):
                 continue
             if any(p in good or mine & places.get(p, frozenset()) for p in named) or named & _NEUTRAL:
                 continue
@@ -676,6 +699,21 @@ class _Judge:
             span = self.reading.span(start, end)
             name = self.checker.library.anatomies[next(iter(sorted(mine)))].name
             self.add("wrong_anatomy", f"The image is of the {name}.", span=span)
+
+    def _denied_directly(self, start: int) -> bool:
+        """Say whether a word is denied itself ("not a CT"), and not only said after a denial ("no mass on this CT")."""
+        scopes = self.reading.scopes
+        number = scopes.by[start]
+        return scopes.status[start] == lx.NEGATED and number >= 0 and start - scopes.cues[number][1] <= 1
+
+    def _in_picture(self, start: int) -> bool:
+        """Say whether a place belongs to the naming of the picture: "on this MRI of the hip"."""
+        words = self.reading.tokens.words
+        k = start - 1
+        while k >= 0 and start - k <= 4 and words[k] in ("of", "the", "a", "an", "this"):
+            k -= 1
+        after = words[start + 1 : start + 3]
+        return (start - 1 > k >= 0 and words[k] in lx.IMAGE) or any(w in lx.IMAGE for w in after[:1])
 
     def inside_allowed(self, start: int, end: int) -> bool:
         return any(
@@ -752,6 +790,9 @@ _NEUTRAL = frozenset(
     interstitium alveolar alveolus artery vein vessel tooth meningeal dura cup fat muscle cervix ear jaw""".split()
 )
 """Places that other regions have as well, or words that mean other things too."""
+_RADIOLOGICAL = frozenset(
+    "evidence finding feature sign appearance change imaging manifestation indication pattern".split()
+)
 _FORM_FIX = {
     "empty": "Write a caption: one sentence that says what the image shows.",
     "too_long": "Write one caption of a sentence or two.",

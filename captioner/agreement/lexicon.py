@@ -246,7 +246,7 @@ NORMAL_WORDS = (
     "not abnormal", "free of abnormality", "free from abnormality", "normality", "uninvolved", "spared", "well aerated", "regular",
     "nothing remarkable", "disease free", "without abnormality", "devoid of abnormality", "untorn", "in good health",
     "uninjured", "maintained", "continuous", "normal limits", "nothing of concern", "no cause for concern", "sound",
-    "not remarkable", "in order", "pristine", "as expected", "nothing untoward",
+    "normalcy", "not remarkable", "in order", "pristine", "as expected", "nothing untoward",
 )  # fmt: skip
 """Words of normality. Which of them speak for the whole image depends on their subject."""
 
@@ -260,7 +260,8 @@ ABNORMAL_WORDS = (
     "discontinuity", "discontinuous", "thickening", "thickened", "inflammation", "inflamed", "irregularity", "irregular",
     "tearing", "strain", "strained", "significant finding", "significant findings", "alteration", "altered", "pathologies",
     "pathologically", "fraying", "frayed", "edema", "edematous", "dilated", "dilatation", "dilation", "mass", "disease changes",
-    "malformation", "involvement", "compromised", "acute finding", "unhealthy", "deformity", "deformed", "affected",
+    "malformation", "involvement", "impairment", "impaired", "deterioration", "dysfunction", "pathological condition",
+    "pathologic condition", "abnormal condition", "abnormal features", "anomalous", "issue", "compromised", "acute finding", "unhealthy", "deformity", "deformed", "affected",
 )  # fmt: skip
 """Words that say that a structure is not as it should be."""
 
@@ -268,7 +269,8 @@ GLOBAL_ABNORMAL = frozenset(
     (
         "abnormality", "abnormal", "anomaly", "pathology", "pathologic", "pathological", "disease", "pathologic finding",
         "pathological finding", "abnormal finding", "disease process", "significant finding", "disorder",
-        "pathological change", "pathologic change", "diseased", "acute finding",
+        "pathological change", "pathologic change", "diseased", "acute finding", "pathological condition",
+        "pathologic condition", "abnormal condition", "abnormal feature",
     )
 )  # fmt: skip
 """The ones whose denial, without more, calls the whole image normal."""

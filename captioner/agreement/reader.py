@@ -39,8 +39,9 @@ class Mention:
         status: how it is meant, as in :data:`~.lexicon.STATUS_NAMES`.
         cue: index of the cue that says so, or -1.
         graded: a word of degree, which stands for a step of a scale.
-        loose: other words stand between its parts.
+        gap: tokens between its parts, which belong to other words; empty for a wording in one piece.
         denial: a wording that denies without a word of negation.
+        weak: see :class:`~.vocabulary.Term`.
     """
 
     start: int
@@ -50,12 +51,15 @@ class Mention:
     status: int
     cue: int = -1
     graded: bool = False
-    loose: bool = False
+    gap: tuple[int, int] | None = None
     denial: bool = False
+    weak: bool = False
 
     def holds(self, start: int, end: int) -> bool:
         """Say whether tokens are part of the wording itself, not of what stands between its parts."""
-        return not self.loose and self.start <= start and end <= self.end
+        if self.gap is None:
+            return self.start <= start and end <= self.end
+        return (self.start <= start and end <= self.gap[0]) or (self.gap[1] <= start and end <= self.end)
 
 
 @dataclass(slots=True)
@@ -80,6 +84,11 @@ class Reading:
             return None
         hit = self.scopes.cues[cue]
         return self.span(hit[0], hit[1])
+
+
+def _between(a: int, b: int, c: int, d: int) -> tuple[int, int]:
+    """Return the tokens between two parts, whichever comes first."""
+    return (b, c) if a <= c else (d, a)
 
 
 def read(tokens: Tokens, vocabulary: vb.Vocabulary) -> Reading:
@@ -213,7 +222,7 @@ class _Reader:
             if term.denies and status == lx.AFFIRMED:
                 found.append(Mention(start, end, term.denies, frozenset(), lx.NEGATED, denial=True))
             if term.meanings or term.signs:
-                found.append(Mention(start, end, term.meanings, term.signs, status, cue))
+                found.append(Mention(start, end, term.meanings, term.signs, status, cue, weak=term.weak))
         return found
 
     def discontinuous(self) -> list[Mention]:
@@ -244,9 +253,9 @@ class _Reader:
                 continue
             status, cue = self.status(((a, b), (c, d)), (-1, -1))
             if term.denies and status == lx.AFFIRMED:
-                found.append(Mention(a, d, term.denies, frozenset(), lx.NEGATED, loose=True, denial=True))
+                found.append(Mention(a, d, term.denies, frozenset(), lx.NEGATED, gap=(b, c), denial=True))
             if term.meanings or term.signs:
-                found.append(Mention(a, d, term.meanings, term.signs, status, cue, loose=True))
+                found.append(Mention(a, d, term.meanings, term.signs, status, cue, gap=(b, c)))
         return found
 
     def structured(self) -> tuple[list[Mention], set[int]]:
@@ -269,7 +278,11 @@ class _Reader:
                 owners = tuple(m for m, heads in table[i] if heads is None or head in heads or head[-1:] in heads)
                 if owners:
                     status, cue = self.status(((start, end), (s, e)), (-1, -1))
-                    found.append(Mention(min(s, start), max(e, end), owners, frozenset(), status, cue, loose=True))
+                    found.append(
+                        Mention(
+                            min(s, start), max(e, end), owners, frozenset(), status, cue, gap=_between(s, e, start, end)
+                        )
+                    )
                     used.add(start)
         for start, end, _ in self.layers[vb.NORMAL]:
             if self.scopes.status[start] != lx.AFFIRMED:
@@ -278,7 +291,15 @@ class _Reader:
                 owners = tuple(m for m, heads in table[i] if heads is None)
                 if owners:
                     found.append(
-                        Mention(min(s, start), max(e, end), owners, frozenset(), lx.NEGATED, loose=True, denial=True)
+                        Mention(
+                            min(s, start),
+                            max(e, end),
+                            owners,
+                            frozenset(),
+                            lx.NEGATED,
+                            gap=_between(s, e, start, end),
+                            denial=True,
+                        )
                     )
         return found, used
 

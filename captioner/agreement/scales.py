@@ -30,7 +30,7 @@ def read(words: list[str], scopes: Scopes, scales: list[Scale]) -> list[Graded]:
             if word in scale.words or word == "proliferative":
                 wide = word == "proliferative" and i > 0 and words[i - 1] == "non"
                 owners = scale.words.get("non proliferative" if wide else word)
-                if not owners or not _grades(words, scopes, i, scale):
+                if not owners or (i and words[i - 1] == "pre") or not _grades(words, scopes, i, scale):
                     continue
                 # "non" belongs to the word; what counts is a cue before it.
                 lo = i - 1 if wide else i

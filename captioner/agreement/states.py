@@ -37,12 +37,16 @@ _PLAIN = frozenset(
 _AFTER_ABNORMAL = frozenset(
     """or and that anywhere whatsoever detected seen identified visible noted present evident finding process change found
     here to either reported appearance nor demonstrated detectable apparent shown observed depicted recognized demonstrable
-    discernible""".split()
+    discernible condition feature""".split()
 )
 _AFTER_NORMAL = frozenset(
     """seen here looking appearing finding anatomy architecture structure study for throughout result everywhere overall
     adult feature tissue except size limit as during result without no but and or with in on""".split()
 )
+
+
+_THINGS = frozenset("anatomy structure feature architecture condition state finding study morphology".split())
+"""Nouns that stand for all there is to see: "normal anatomy"."""
 
 
 @dataclass(slots=True)
@@ -124,7 +128,12 @@ class States:
             if (
                 end < len(words)
                 and words[end][0].isalpha()
-                and not (words[end] in lx.PREPOSITIONS or words[end] in lx.FINITE or words[end] in _AFTER_ABNORMAL)
+                and not (
+                    words[end] in lx.PREPOSITIONS
+                    or words[end] in lx.FINITE
+                    or words[end] in _AFTER_ABNORMAL
+                    or end in self.placed
+                )
             ):
                 continue
             places = self.places_of_denial(cue, start, end)
@@ -228,6 +237,10 @@ class States:
         k = end
         while k < min(b, end + 5):
             hit = self.placed.get(k)
+            if words[k] in _THINGS and k + 1 < b and words[k + 1] in ("of", "in"):
+                hits = run_after(words, k + 2, b, self.anatomy)
+                if hits and not (hits[-1][1] < b and self.pictures(hits[-1][1])):
+                    return True, frozenset(p for h in hits for p in self.names[h[2]])
             if self.pictures(k):
                 if words[k] == "appearance" and k + 1 < b and words[k + 1] in ("of", "in"):
                     hits = run_after(words, k + 2, b, self.anatomy)

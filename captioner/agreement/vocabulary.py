@@ -52,11 +52,16 @@ class Meaning:
 
 @dataclass(slots=True)
 class Term:
-    """A wording: what it asserts, and for which meanings it is a declared sign."""
+    """A wording: what it asserts or denies, and for which meanings it is a declared sign.
+
+    A weak one was derived by leaving out the place ("edema" for "pulmonary edema"): it speaks of its class only in an
+    image of that place.
+    """
 
     meanings: tuple[int, ...] = ()
     signs: frozenset[int] = frozenset()
     denies: tuple[int, ...] = ()
+    weak: bool = False
     text: str = ""
 
 
@@ -133,6 +138,7 @@ class _Builder:
         self.by_key: dict[str, int] = {}
         self.concept_owner: dict[str, list[int]] = {}
         self.fields = set(schema.fields)
+        self.weak: set[tuple[Words, ...]] = set()
         self.place_words = self._place_words()
 
     # --- meanings -----------------------------------------------------------------------------------------------
@@ -351,6 +357,7 @@ class _Builder:
     def _derive(self, sources: list[Concept]) -> None:
         """Add wordings that follow by rule from the ones given, where nobody else has them."""
         derived: dict[tuple[Words, ...], set[int]] = {}
+        self.weak = set()
         texts: dict[tuple[Words, ...], str] = {}
         for index, concept in enumerate(sources):
             meaning = self.meanings[index]
@@ -367,9 +374,14 @@ class _Builder:
         for segments, owners in derived.items():
             if segments in self.terms:
                 continue
-            concepts = {self.meanings[o].concept or self.meanings[o].key for o in owners}
-            if len(concepts) == 1:
-                for owner in sorted(owners):
+            classes = {o for o in owners if self.meanings[o].code is not None} or owners
+            full = phrase(texts[segments])
+            weak = len(full) > len(segments[0]) and segments[0] == full[-len(segments[0]) :]
+            concepts = {self.meanings[o].concept or self.meanings[o].key for o in classes}
+            if len(concepts) == 1 or weak:
+                if weak:
+                    self.weak.add(segments)
+                for owner in sorted(classes):
                     self._term(segments, texts[segments], meaning=owner)
 
     def _variants(self, wording: str, meaning: Meaning) -> Iterator[tuple[Words, ...]]:
@@ -405,7 +417,15 @@ class _Builder:
         terms: list[Term] = []
         starts: dict[Words, list[tuple[int, tuple[Words, ...], bool]]] = {}
         for segments, data in self.terms.items():
-            terms.append(Term(tuple(data["meanings"]), frozenset(data["signs"]), tuple(data["denies"]), data["text"]))
+            terms.append(
+                Term(
+                    tuple(data["meanings"]),
+                    frozenset(data["signs"]),
+                    tuple(data["denies"]),
+                    segments in self.weak,
+                    data["text"],
+                )
+            )
             starts.setdefault(segments[0], []).append((len(terms) - 1, segments[1:], data["case"]))
         for first, items in starts.items():
             for index, rest, case in items:
