@@ -191,6 +191,8 @@ def test_the_grades_of_aptos_are_found_by_all_the_names_people_use() -> None:
 
 def test_the_official_aptos_table_is_read_by_its_codes(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("id_code,diagnosis\n000c,2\n001a,4\n002b,0\n", encoding="utf-8")
+    (tmp_path / "test.csv").write_text("id_code\n003d\n", encoding="utf-8")
+    (tmp_path / "sample_submission.csv").write_text("id_code,diagnosis\n003d,0\n", encoding="utf-8")
     schema = load_schema("aptos2019")
     assert positives(schema, read_samples(schema, tmp_path)) == {
         "000c.png": ("Moderate",),
