@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,34 +114,44 @@ def sample_key(dataset: str, reference: str, *, digest: int = 0) -> str:
 
 
 def name_samples(dataset: str, images: pa.Array) -> tuple[pa.Array, pa.Array, dict[int, Problem]]:
-    """Return normalised references, their keys, and the problems of those that are refused (by position)."""
-    keys = _simple_keys(dataset, images)
-    if keys is not None:
+    """Return normalised references, their keys, and the problems of those that are refused (by position).
+
+    Keys are those of :func:`sample_key`, unless two references would share one (``Y92.jpg`` and ``Y92.png``): then the
+    first in alphabetical order keeps it, and the other gets a longer mark.
+    """
+    keys = _plain_keys(dataset, images)
+    others = pc.is_null(keys)
+    positions = np.flatnonzero(others.to_numpy(zero_copy_only=False))
+    if not len(positions):
         return images, keys, {}
-    raw = images.to_pylist()
+    raw = images.take(pa.array(positions)).to_pylist()
     references = {r: normalise(r) for r in dict.fromkeys(raw)}
     refused = {r: p for r, n in references.items() if (p := refusal(n))}
-    keys_of = _keys(dataset, sorted({n for r, n in references.items() if r not in refused}))
-    problems = {i: refused[r] for i, r in enumerate(raw) if r in refused} if refused else {}
-    named = [r if r in refused else references[r] for r in raw]
-    keys = pa.array([keys_of.get(references[r], "") for r in raw], type=pa.string())
-    return pa.array(named, type=pa.string()), keys, problems
+    problems = {int(i): refused[r] for i, r in zip(positions, raw, strict=True) if r in refused}
+    named = pa.array([r if r in refused else references[r] for r in raw], type=pa.string())
+    images = pc.replace_with_mask(images, others, named)
+    key_of = {r: "" if r in refused else sample_key(dataset, n) for r, n in references.items()}
+    keys = pc.replace_with_mask(keys, others, pa.array([key_of[r] for r in raw], type=pa.string()))
+    if not all_differ(keys.filter(pc.not_equal(keys, ""))):
+        names = images.to_pylist()
+        unique = _unique_keys(dataset, {n for i, n in enumerate(names) if i not in problems})
+        keys = pa.array([unique.get(n, "") for n in names], type=pa.string())
+    return images, keys, problems
 
 
-def _simple_keys(dataset: str, images: pa.Array) -> pa.Array | None:
-    """Return the keys of references that all have one ending and plain names, or None: then each is looked at."""
-    if not len(images):
-        return None
-    ending = "." + images[0].as_py().rpartition(".")[2]
-    room = KEY_LENGTH - len(dataset) - 1 + len(ending)
+def _plain_keys(dataset: str, images: pa.Array) -> pa.Array:
+    """Return the keys of references that have the ending of the first one and plain names; null for the others."""
+    none = pa.nulls(len(images), pa.string())
+    ending = "." + images[0].as_py().rpartition(".")[2] if len(images) else ""
     if ending[1:].lower() not in EXTENSIONS:
-        return None
-    if not pc.all(pc.ends_with(images, ending)).as_py() or pc.max(pc.utf8_length(images)).as_py() > room:
-        return None
+        return none
     stems = pc.utf8_slice_codeunits(images, 0, -len(ending))
-    if not pc.all(pc.match_substring_regex(stems, f"^(?:{_PLAIN.pattern})$")).as_py():
-        return None
-    return pc.binary_join_element_wise(pa.scalar(dataset), pc.replace_substring(stems, "/", "-"), "-")
+    plain = pc.and_(
+        pc.and_(pc.ends_with(images, ending), pc.match_substring_regex(stems, f"^(?:{_PLAIN.pattern})$")),
+        pc.less_equal(pc.binary_length(stems), KEY_LENGTH - len(dataset) - 1),
+    )
+    keys = pc.binary_join_element_wise(pa.scalar(dataset), pc.replace_substring(stems, "/", "-"), "-")
+    return keys if pc.all(plain).as_py() else pc.if_else(plain, keys, none)
 
 
 def all_differ(keys: pa.Array) -> bool:
@@ -156,11 +166,10 @@ def all_differ(keys: pa.Array) -> bool:
     return bool((hashes[1:] != hashes[:-1]).all())
 
 
-def _keys(dataset: str, references: Sequence[str]) -> dict[str, str]:
-    """Return a key for each of some sorted references; of several that would share one, the first keeps it."""
+def _unique_keys(dataset: str, references: Iterable[str]) -> dict[str, str]:
     keys: dict[str, str] = {}
     taken: set[str] = set()
-    for reference in references:
+    for reference in sorted(references):
         key = sample_key(dataset, reference)
         if key in taken:
             key = sample_key(dataset, reference, digest=16)
