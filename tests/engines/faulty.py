@@ -143,7 +143,10 @@ class FaultyServer:
         self.port = runner.addresses[0][1]
         self._ready.set()
         await self._stop.wait()
+        await site.stop()
+        await asyncio.sleep(0.05)  # connections that are just coming in or going away need a few turns of the loop
         await runner.cleanup()
+        await asyncio.sleep(0.05)
 
     def _unauthorized(self, request: web.Request) -> web.Response | None:
         if self.key is None or request.headers.get("Authorization") == f"Bearer {self.key}":

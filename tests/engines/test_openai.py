@@ -194,7 +194,7 @@ def test_requests_are_taken_only_as_the_server_has_room() -> None:
 
 
 def test_concurrency_is_never_exceeded_and_is_reached() -> None:
-    with FaultyServer(latency=0.02) as server:
+    with FaultyServer(latency=0.05) as server:
         ask(engine_for(server, concurrency=8), requests(120))
     assert server.most_open == 8
 
@@ -261,7 +261,7 @@ def test_cancelling_leaves_nothing_running() -> None:
 @pytest.mark.parametrize("fault", sorted(set(TRANSPORT_FAULTS) - {"slow"}))
 def test_a_transient_fault_is_followed_by_a_second_attempt(fault: str) -> None:
     with FaultyServer(script=[fault]) as server:
-        answer = ask(engine_for(server, timeout=0.3), requests(1))["k0"]
+        answer = ask(engine_for(server, timeout=0.3 if fault == "hang" else 30), requests(1))["k0"]
     assert (answer.error, answer.attempts) == (None, 2)
     assert "Question 0" in (answer.text or "")
 
@@ -303,7 +303,7 @@ def test_a_hang_is_not_waited_out_once_answers_are_known_to_come_soon(monkeypatc
 )
 def test_a_lasting_fault_becomes_an_error_in_one_line(fault: str, words: str) -> None:
     with FaultyServer(faults={fault: 1.0}) as server:
-        answer = ask(engine_for(server, max_retries=2, timeout=0.2), requests(1))["k0"]
+        answer = ask(engine_for(server, max_retries=2, timeout=0.2 if fault == "hang" else 30), requests(1))["k0"]
     assert answer.text is None
     assert words in (answer.error or "")
     assert (answer.error or "").endswith("(3 attempts)")
@@ -338,7 +338,7 @@ def test_thirty_percent_faults_cost_at_most_sixty_percent_more_requests() -> Non
     }
     assert sum(faults.values()) == pytest.approx(0.3)
     with FaultyServer(faults=faults, seed=1, retry_after=0.01) as server:
-        answers = ask(engine_for(server, timeout=0.5), requests(400, SCHEMA))
+        answers = ask(engine_for(server, timeout=2), requests(400, SCHEMA))
     assert len(answers) == 400
     assert [a.error for a in answers.values() if a.error] == []
     assert all(f"Question {k[1:]}." in (a.text or "") for k, a in answers.items())
@@ -354,10 +354,10 @@ def test_a_server_that_limits_its_rate_is_asked_more_slowly_and_answers_all() ->
 
 
 def test_retry_after_holds_all_requests_back() -> None:
-    with FaultyServer(script=["ok", *["ok"] * 5, "busy"], retry_after=0.5) as server:
+    with FaultyServer(script=["ok", *["ok"] * 5, "busy"], retry_after=1) as server:
         ask(engine_for(server, concurrency=4), requests(30))
     pauses = [b - a for a, b in zip(server.moments, server.moments[1:], strict=False)]
-    assert sum(pause >= 0.4 for pause in pauses) == 1
+    assert max(pauses) >= 0.9
     assert len(server.bodies) == 31
 
 
@@ -408,6 +408,16 @@ def test_a_server_that_refuses_structure_is_asked_for_less_and_in_words(
     assert in_words == (last != "json_schema")
     assert server.served["unsupported"] == len(cannot)  # learnt once, for all
     assert len(engine.capabilities.notes) == len(cannot)
+
+
+def test_what_many_requests_learn_at_once_is_learnt_once() -> None:
+    asked = [request(0), *(request(i, SCHEMA) for i in range(1, 33))]  # the first goes alone, and teaches nothing
+    with FaultyServer(unsupported={"strict"}, latency=0.05) as server:
+        engine = engine_for(server)
+        answers = ask(engine, asked)
+    assert server.served["unsupported"] > 1
+    assert [a.error for a in answers.values() if a.error] == []
+    assert engine.capabilities.structured == "json_schema"
 
 
 def test_structure_that_is_ignored_in_silence_is_noticed() -> None:
@@ -614,6 +624,12 @@ def test_a_server_that_fails_a_hundred_times_in_a_row_stops_the_run() -> None:
     with FaultyServer(faults={"error": 1.0}) as server, pytest.raises(EngineError, match=said):
         ask(engine_for(server, max_retries=1), requests(100_000))
     assert len(server.bodies) <= 100 * 2 + 64
+
+
+def test_failures_between_answers_do_not_stop_the_run_however_many_they_are() -> None:
+    with FaultyServer(faults={"error": 0.7}) as server:
+        answers = ask(engine_for(server, max_retries=0), requests(400))
+    assert sum(a.error is not None for a in answers.values()) > 200
 
 
 def test_a_server_that_goes_away_for_good_stops_the_run() -> None:
