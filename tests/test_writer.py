@@ -260,6 +260,14 @@ class TestKinds:
         for caption in captions(BREAST, ("malignant",), 30):
             assert caption.lower().count("breast") == 1
 
+    def test_a_triplet_that_names_nothing_gets_captions_of_the_view(self):
+        nothing = Triplet("t0", "ultrasound", "kidney", ())
+        assert all(re.search("kidney|renal", c, re.IGNORECASE) for c in write_captions(KIDNEY, nothing, 10))
+
+    def test_a_name_with_template_or_markup_characters_is_written_as_it_is(self):
+        dataset = schema("xray", "chest", {"code": "x", "name": "{{ evil }} {f} <b>sign</b>"})
+        assert all("{{ evil }} {f} <b>sign</b>" in c for c in captions(dataset, ("x",)))
+
     def test_only_denied_classes_are_denied(self):
         made = captions(CHEST, ("Mass",), 30, negative=("Effusion", "Nodule"))
         assert any("no " in c or "without" in c for c in made)
@@ -408,6 +416,7 @@ class TestGrammar:
             ("meningioma", "count"),
             ("glaucoma", "mass"),
             ("intestinal metaplasia", "mass"),
+            ("COVID-19", "mass"),
             ("zorbles", "plural"),
             ("quux", "count"),
         ],

@@ -233,15 +233,12 @@ class _Composer:
         return self._deny(frame, text, inline=not re.search(r"\b(?:no|without)\b", frame.text))
 
     def _organ(self) -> str:
-        organ = self._choose(self._wordings.positive(self._rng.pick(self._organs)))
-        names = [
-            str(NounPhrase(self._choose(self._wordings.positive(o)).text, organ.number, definite=True))
-            for o in self._organs
-        ]
-        o = join(names) if names else f"the {self._anatomy.name}"
+        shown = [self._choose(self._wordings.positive(c)) for c in self._organs]
+        shown = shown or [NounPhrase(self._anatomy.name, "plural" if self._anatomy.plural else "count", definite=True)]
         frame = next(f for f in self._deck if self._fits(f, ()))
-        text = self._fill(frame, [], o=o, o_is="are" if len(names) > 1 else _is(organ), method=self._modality.name)
-        return sentence(text)
+        return sentence(
+            self._fill(frame, [], o=join([str(o) for o in shown]), o_is=_are(shown), method=self._modality.name)
+        )
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
@@ -308,7 +305,8 @@ class _Composer:
             said = [*said, "image"]
         if bare:
             said = [*said, self._anatomy.name, self._anatomy.adjective or ""]
-        view = self._view(said, bare=bare, free=free, plain="v0} of " in frame.text)
+        plain = "v0} of " in frame.text or "v} with {" in frame.text
+        view = self._view(said, bare=bare, free=free, plain=plain)
         text = self._dress(view)
         return frame.text.format(
             v=text,
@@ -323,7 +321,8 @@ class _Composer:
     def _view(self, said: Sequence[str], *, bare: bool, free: bool, plain: bool) -> View:
         choices: Sequence[View] = self._bare_views if bare else self._views
         if plain:
-            choices = [v for v in choices if " of " not in v.text and " with " not in v.text] or choices
+            held = (" with ",) if not bare else (" with ", " of ")
+            choices = [v for v in choices if not any(h in v.text for h in held)] or choices
         if free:
             choices = [v for v in choices if v.article_free()]
         quiet = [v for v in choices if not any(jingles(s, v.text) for s in said)]

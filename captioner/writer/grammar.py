@@ -172,6 +172,8 @@ def guess_number(text: str) -> Number:
     if known:
         return known
     noun = head(text).lower()
+    if re.search(r"\d|[A-Z]{2}|'s\b", text):  # COVID-19, DCIS, Barrett's
+        return "mass"
     if noun.endswith("s") and not noun.endswith(("ss", "us", "is")):
         return "plural"
     return "count"
