@@ -11,7 +11,7 @@ from captioner.schema import LabelClass, LabelSchema, Library
 from captioner.triplets import Triplet
 from captioner.writer import frames
 from captioner.writer.frames import Frame
-from captioner.writer.grammar import NounPhrase, article, is_initialism, join, sentence, words
+from captioner.writer.grammar import NounPhrase, article, is_initialism, join, sentence
 from captioner.writer.patient import details
 from captioner.writer.wordings import View, Wordings, jingles, views
 
@@ -25,6 +25,7 @@ VERSION = "1"
 _STRICTNESS = ((0.7, True), (0.8, True), (0.89, True), (0.89, False))
 _TRIES = 60
 _MOST_NEGATIVES = 3
+_TOKEN = re.compile(r"\w+")
 _DISEASE = (
     "pathy",
     "itis",
@@ -57,7 +58,7 @@ class Writer:
         rng = _Random(f"{VERSION}|{self._schema.id}|{triplet.id}|{seed}")
         composer = _Composer(self._schema, self._library, self._wordings(triplet.anatomy), triplet, rng)
         captions: list[str] = []
-        known = [frozenset(words(c)) for c in avoid]
+        known = [frozenset(_tokens(c)) for c in avoid]
         openings = Counter(_opening(c) for c in avoid)
         most = max(1, (count + len(known)) // 3)
         for limit, limit_openings in _STRICTNESS:
@@ -65,7 +66,7 @@ class Writer:
                 if len(captions) >= count:
                     return captions
                 caption = composer.caption()
-                tokens = frozenset(words(caption))
+                tokens = frozenset(_tokens(caption))
                 if any(_alike(tokens, other) > limit for other in known):
                     continue
                 if limit_openings and openings[_opening(caption)] >= most:
@@ -380,8 +381,12 @@ def _holds(phrase: NounPhrase, other: NounPhrase) -> bool:
     return f" {other.text.lower()} " in f" {phrase.text.lower()} "
 
 
+def _tokens(caption: str) -> list[str]:
+    return _TOKEN.findall(caption.lower())
+
+
 def _opening(caption: str) -> tuple[str, ...]:
-    return tuple(words(caption)[:3])
+    return tuple(_tokens(caption)[:3])
 
 
 def _alike(a: frozenset[str], b: frozenset[str]) -> float:
