@@ -1,5 +1,6 @@
 """What a caption may not say because labels cannot support it: the words that give each kind of detail away."""
 
+from collections.abc import Iterable
 from types import MappingProxyType
 from typing import Any
 
@@ -71,6 +72,23 @@ def insert_all(trie: dict[str, Any], layer: int) -> None:
 
     for i, (words, (_, rule, _)) in enumerate(_ALL):
         insert(trie, words, (layer, i, rule == UPPER, ()))
+
+
+_WORDS = {words: kind for words, (kind, rule, _) in _ALL if rule in (ALWAYS, PROOF)}
+_LONGEST = max(map(len, _WORDS))
+
+
+def kinds_in(wordings: Iterable[str]) -> frozenset[str]:
+    """Return the kinds of detail that wordings contain by themselves."""
+    found = set()
+    for wording in wordings:
+        words = phrase(wording)
+        for i in range(len(words)):
+            for size in range(1, min(_LONGEST, len(words) - i) + 1):
+                kind = _WORDS.get(words[i : i + size])
+                if kind is not None:
+                    found.add(kind)
+    return frozenset(found)
 
 
 MODALITY_WORDS = MappingProxyType(

@@ -32,6 +32,7 @@ class Meaning:
         places: anatomy names (see :attr:`Vocabulary.places`) in its wordings: the heart, for an enlarged heart.
         denies: for an absence: what is absent.
         foreign: from a field that the schema does not name.
+        grants: kinds of detail that its own wordings contain: treatment, for "postoperative change".
     """
 
     key: str
@@ -46,6 +47,7 @@ class Meaning:
     places: frozenset[str] = frozenset()
     denies: int | None = None
     foreign: bool = False
+    grants: frozenset[str] = frozenset()
     modality: str = ""
     anatomy: str = ""
 
@@ -276,6 +278,8 @@ class _Builder:
         )
         if kind == "normal":
             self.meanings[index].places = frozenset()
+        if self.meanings[index].code is not None:
+            self.meanings[index].grants = triggers.kinds_in([*own, *concept.abbreviations])
         for wording in own:
             self._term(_segments(wording), wording, meaning=index)
         for wording in concept.abbreviations:

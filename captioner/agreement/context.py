@@ -1,0 +1,93 @@
+"""What a set of labels allows a caption to say; worked out once for each set."""
+
+from dataclasses import dataclass
+
+from captioner.agreement.vocabulary import Vocabulary
+from captioner.schema import Library
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Labels, and all that follows from them. Numbers are indices into the vocabulary's meanings.
+
+    Attributes:
+        labels: the positive classes.
+        implied: true because of them, themselves included.
+        allowed: may be mentioned as well: declared signs, supported findings.
+        typical: declared signs of something wider than the labels: worth a warning, no error.
+        groups: scales on which the labels stand.
+        normal: labels that say that nothing is wrong.
+        absent: labels that say that one thing is not there.
+        shown: labels that say that something is there.
+        findings: those of ``shown`` that are no organ, tissue or device.
+        families: families of the labels' ways of imaging.
+        modality: name of the way of imaging.
+        anatomies: ids of the labels' body regions.
+        places: names of all places that may be mentioned.
+        anatomy: name of the body region.
+        graded: a label is a step of a scale with words of degree.
+        device: a label is a device.
+        grants: kinds of detail that the labels' own wordings contain.
+    """
+
+    labels: tuple[int, ...]
+    implied: frozenset[int]
+    allowed: frozenset[int]
+    typical: frozenset[int]
+    groups: frozenset[str]
+    normal: tuple[int, ...]
+    absent: tuple[int, ...]
+    shown: tuple[int, ...]
+    findings: tuple[int, ...]
+    families: frozenset[str]
+    modality: str
+    anatomies: frozenset[str]
+    places: frozenset[str]
+    anatomy: str
+    graded: bool
+    device: bool
+    grants: frozenset[str]
+
+
+def context_of(labels: tuple[int, ...], v: Vocabulary, library: Library) -> Context:
+    """Return what labels allow.
+
+    Args:
+        labels: indices of the positive classes.
+        v: the schema's vocabulary.
+        library: modalities and anatomies.
+    """
+    m = v.meanings
+    empty: frozenset[int] = frozenset()
+    implied = empty.union(*(m[i].implies for i in labels))
+    concepts = {m[i].concept for i in implied if m[i].concept}
+    allowed = implied.union(*(m[i].allows for i in labels), (i for i, x in enumerate(m) if x.concept in concepts))
+    anatomies = frozenset(m[i].anatomy for i in labels)
+    places = anatomies.union(*(v.places.get(a, frozenset()) for a in anatomies))
+    elsewhere = {x.anatomy for x in m if x.code is not None} - places
+    places = places.union(*(m[i].places - elsewhere for i in labels))
+    modalities = sorted({m[i].modality for i in labels})
+    known = [library.modalities[k] for k in modalities if k in library.modalities]
+    regions = [library.anatomies[a] for a in sorted(anatomies) if a in library.anatomies]
+    kinds = {i: m[i].kind for i in labels}
+    shown = tuple(i for i in labels if kinds[i] not in ("normal", "absence"))
+    scales = {s.group for s in v.scales if s.levels}
+    return Context(
+        labels=labels,
+        implied=implied,
+        allowed=allowed,
+        typical=empty.union(*(m[i].allows for i in implied)),
+        groups=frozenset(g for i in labels if (g := m[i].group)),
+        normal=tuple(i for i in labels if kinds[i] == "normal"),
+        absent=tuple(i for i in labels if kinds[i] == "absence"),
+        shown=shown,
+        findings=tuple(i for i in shown if kinds[i] not in ("organ", "tissue", "device")),
+        families=frozenset(k.family or k.name for k in known),
+        modality=known[0].name if known else "",
+        anatomies=anatomies,
+        places=places,
+        anatomy=regions[0].name if regions else "",
+        graded=any(m[i].group in scales and m[i].level is not None for i in labels),
+        device=any(k == "device" for k in kinds.values()),
+        grants=frozenset(kind for i in labels for kind in m[i].grants),
+    )

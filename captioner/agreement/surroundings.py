@@ -1,0 +1,129 @@
+"""What a caption says around its findings: the way of imaging, the body region, details that labels cannot support."""
+
+from collections.abc import Mapping
+
+from captioner.agreement import details
+from captioner.agreement import lexicon as lx
+from captioner.agreement.judge import Judge
+from captioner.schema import Attribute
+
+_RADIOLOGICAL = frozenset(
+    "evidence finding feature sign appearance change imaging manifestation indication pattern".split()
+)
+_ADJECTIVES = frozenset(("radiographic", "radiography"))
+_NEUTRAL = frozenset(
+    """skin lymph_node gland crypt mucosa duct lobule cortex cortical cord disc media ventricle ventricular lens airway
+    interstitium alveolar alveolus artery vein vessel tooth meningeal dura cup fat muscle cervix ear jaw""".split()
+)
+"""Places that other regions have as well, or words that mean other things too."""
+
+
+def judge(j: Judge, attributes: Mapping[str, str], known: Mapping[str, Attribute]) -> None:
+    """Judge modality, anatomy and details.
+
+    Args:
+        j: takes the issues.
+        attributes: the image's metadata, name → value.
+        known: the schema's attributes.
+    """
+    if not j.context.labels:
+        return
+    _modality(j)
+    _anatomy(j)
+    _details(j, attributes, known)
+
+
+def _modality(j: Judge) -> None:
+    families = j.context.families
+    words = j.reading.tokens.words
+    for start, end, index in j.reading.modalities:
+        family = j.v.modalities[index]
+        if family in families or _denied(j, start):
+            continue
+        if words[start] in _ADJECTIVES and end < len(words) and words[end] in _RADIOLOGICAL:
+            continue
+        if family == "photograph" and families & {"fundus", "dermoscopy", "endoscopy"}:
+            continue
+        if family == "fundus" and "retina" in j.context.anatomies:
+            continue
+        j.add("wrong_modality", f"The image is a {j.context.modality}.", tokens=(start, end))
+
+
+def _anatomy(j: Judge) -> None:
+    places = j.v.places
+    good = j.context.places
+    mine = j.context.anatomies
+    status = j.reading.scopes.status
+    for start, end, index in j.reading.anatomies:
+        named = j.v.anatomies[index]
+        if named & good or named & _NEUTRAL or any(mine & places.get(p, frozenset()) for p in named):
+            continue
+        if (status[start] == lx.NEGATED and not _in_picture(j, start)) or _inside_allowed(j, start, end):
+            continue
+        j.add("wrong_anatomy", f"The image is of the {j.context.anatomy}.", tokens=(start, end))
+
+
+def _details(j: Judge, attributes: Mapping[str, str], known: Mapping[str, Attribute]) -> None:
+    reading = j.reading
+    context = j.context
+    words = reading.tokens.words
+    if reading.triggers:
+        starts = {m.start for m in reading.mentions if m.meanings}
+        found = details.find(
+            reading.tokens,
+            reading.triggers,
+            reading.scopes,
+            starts.__contains__,
+            len(context.labels),
+            graded=context.graded,
+            proof_is_image="histology" in context.families,
+        )
+        for d in found:
+            if (
+                d.kind in context.grants
+                or (d.kind == "device" and context.device)
+                or (d.kind == "severity" and context.graded)
+            ):
+                continue
+            if d.kind == "laterality" and words[d.start] == "both" and not context.shown:
+                continue
+            if _inside_allowed(j, d.start, d.end):
+                continue
+            text = j.caption[slice(*reading.span(d.start, d.end))]
+            if any(
+                d.kind in known[n].details and details.supported(text, v)
+                for n, v in attributes.items()
+                if v and n in known
+            ):
+                continue
+            fix = f'Leave out "{text}": the labels do not say so.'
+            j.add("invented_detail", fix, tokens=(d.start, d.end), detail=d.kind, level=d.level)
+    for name in j.v.dataset_words:
+        size = len(name)
+        for k in range(len(words) - size + 1):
+            if words[k] == name[0] and tuple(words[k : k + size]) == name:
+                j.add("invented_detail", "Do not name the dataset.", tokens=(k, k + size), detail="dataset")
+
+
+def _denied(j: Judge, start: int) -> bool:
+    """Say whether a word is denied itself ("not a CT"), and not only said after a denial ("no mass on this CT")."""
+    scopes = j.reading.scopes
+    number = scopes.by[start]
+    return scopes.status[start] == lx.NEGATED and number >= 0 and start - scopes.cues[number][1] <= 1
+
+
+def _in_picture(j: Judge, start: int) -> bool:
+    """Say whether a place belongs to the naming of the picture: "on this MRI of the hip", "on this hip MRI"."""
+    words = j.reading.tokens.words
+    k = start - 1
+    while k >= 0 and start - k <= 4 and words[k] in ("of", "the", "a", "an", "this"):
+        k -= 1
+    return (start - 1 > k >= 0 and words[k] in lx.IMAGE) or (start + 1 < len(words) and words[start + 1] in lx.IMAGE)
+
+
+def _inside_allowed(j: Judge, start: int, end: int) -> bool:
+    """Say whether tokens are part of a wording that the labels allow."""
+    return any(
+        m.holds(start, end) and (any(i in j.context.allowed for i in m.meanings) or m.signs & j.context.implied)
+        for m in j.reading.mentions
+    )
