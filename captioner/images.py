@@ -1,22 +1,19 @@
 """Which file is a sample's image, and what an image's bytes are. Nothing outside the image folder is ever opened."""
 
 import os
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from captioner.errors import UsageError
 from captioner.references import EXTENSIONS, Problem, normalise, refusal, sample_key, without_extension
 from captioner.tables import REJECT_COLUMNS, SampleTable
 
-__all__ = ["HEAD", "ImageIndex", "ImageInfo", "Problem", "inspect", "locate", "sample_key", "sniff"]
+__all__ = ["HEAD", "ImageIndex", "Problem", "locate", "sample_key", "sniff"]
 
 HEAD = 132
 """How many bytes :func:`sniff` needs."""
@@ -38,24 +35,6 @@ _SIGNATURES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ImageInfo:
-    """What an image file is.
-
-    Attributes:
-        type: as :func:`sniff` names it; the file's name does not count.
-        width, height: pixels, before any rotation that EXIF asks for.
-        mode: Pillow's, such as ``RGB``, ``L`` or ``I;16``.
-        bytes: size of the file.
-    """
-
-    type: str
-    width: int
-    height: int
-    mode: str
-    bytes: int
-
-
 def sniff(head: bytes) -> str | None:
     """Return the type of an image from its first :data:`HEAD` bytes: ``jpg``, ``png``, ``dcm`` …; None if it is none."""
     if head[128:132] == b"DICM":
@@ -63,51 +42,6 @@ def sniff(head: bytes) -> str | None:
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
     return next((kind for signature, kind in _SIGNATURES if head.startswith(signature)), None)
-
-
-def inspect(path: Path) -> ImageInfo | Problem:
-    """Decode an image in full and say what it is, or why it cannot be used.
-
-    A header alone proves nothing: half a JPEG has a whole one.
-
-    Returns:
-        A problem has the code ``missing_image``, ``unreadable_image`` (the file system refuses), ``empty_image``,
-        ``not_an_image``, ``unsupported_image`` (a type that is not decoded here) or ``corrupt_image``.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(512)
-            size = os.fstat(file.fileno()).st_size
-            if not head:
-                return Problem("empty_image", "the file is empty")
-            kind = sniff(head)
-            if kind is None:
-                return Problem("not_an_image", _what_else(head))
-            if kind == "dcm":
-                return Problem("unsupported_image", "a DICOM file; convert it to PNG first")
-            file.seek(0)
-            with warnings.catch_warnings():  # Pillow warns of large images; they are decoded all the same
-                warnings.simplefilter("ignore")
-                with Image.open(file) as image:
-                    image.load()
-                    return ImageInfo(kind, image.width, image.height, image.mode, size)
-    except FileNotFoundError:
-        return Problem("missing_image", "the file is not there")
-    except Image.DecompressionBombError:
-        return Problem("unsupported_image", f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels")
-    except PermissionError:
-        return Problem("unreadable_image", "no permission to read the file")
-    except Exception as e:  # noqa: BLE001, a decoder raises anything on a damaged file
-        return Problem("corrupt_image", f"cannot be decoded: {e or type(e).__name__}")
-
-
-def _what_else(head: bytes) -> str:
-    text = head.lstrip().lower()
-    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "a web page, not an image; was the download refused?"
-    if text.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer, not an image; fetch the file itself with: git lfs pull"
-    return f"the first bytes are no image's: {head[:8].hex(' ')}"
 
 
 class ImageIndex:

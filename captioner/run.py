@@ -443,8 +443,8 @@ def _summarise(plan: Plan, ledger: Ledger, images: ImageReport | None) -> Summar
 
 IMAGE_CODES = frozenset(
     {
-        *("missing_image", "ambiguous_image", "outside_root", "bad_image_reference"),
-        *("corrupt_image", "unreadable", "unsupported_type", "changed_while_read"),
+        *("missing_image", "ambiguous_image", "duplicate_image", "outside_root", "bad_image_reference"),
+        *("corrupt_image", "unreadable", "unsupported_type", "changed_while_read", "invalid_key"),
     }
 )
 """Reasons for which a row that has a label has no image in the shards."""

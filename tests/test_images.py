@@ -2,10 +2,8 @@
 
 import os
 import re
-import warnings
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -13,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from captioner.errors import UsageError
-from captioner.images import HEAD, ImageIndex, ImageInfo, Problem, inspect, locate, sample_key, sniff
+from captioner.images import HEAD, ImageIndex, Problem, locate, sample_key, sniff
 from captioner.tables import Labels, SampleTable, read_samples
 from tests.test_tables import schema, write
 
@@ -100,65 +98,6 @@ def test_an_image_is_known_by_its_first_bytes_whatever_its_name(tmp_path, kind):
         path, format={"jpg": "JPEG", "tif": "TIFF", "jp2": "JPEG2000"}.get(kind, kind.upper())
     )
     assert sniff(path.read_bytes()[:HEAD]) == kind
-    assert inspect(path) == ImageInfo(kind, 20, 10, "P" if kind == "gif" else "RGB", path.stat().st_size)
-
-
-def test_sixteen_bit_images_keep_their_mode(tmp_path):
-    Image.fromarray(np.zeros((4, 6), dtype=np.uint16)).save(tmp_path / "x.png")
-    info = inspect(tmp_path / "x.png")
-    assert isinstance(info, ImageInfo)
-    assert (info.width, info.height, info.mode) == (6, 4, "I;16")
-
-
-def damaged(tmp_path: Path, kind: str) -> Path:
-    """Write an image and cut it in half."""
-    path = tmp_path / f"half.{kind}"
-    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(path, format={"jpg": "JPEG", "tif": "TIFF"}.get(kind, kind.upper()))
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
-    return path
-
-
-@pytest.mark.parametrize("kind", ["png", "jpg", "bmp", "tif", "webp"])
-def test_half_an_image_is_corrupt_although_its_header_is_whole(tmp_path, kind):
-    found = inspect(damaged(tmp_path, kind))
-    assert isinstance(found, Problem)
-    assert found.code == "corrupt_image"
-
-
-@pytest.mark.parametrize(
-    ("content", "code", "reason"),
-    [
-        (b"", "empty_image", "the file is empty"),
-        (b"<!DOCTYPE html><html>403</html>", "not_an_image", "a web page"),
-        (b"version https://git-lfs.github.com/spec/v1", "not_an_image", "Git LFS pointer"),
-        (b"\x00\x01\x02\x03", "not_an_image", "00 01 02 03"),
-        (b"\x89PNG\r\n\x1a\n", "corrupt_image", "cannot be decoded"),
-        (b"\x00" * 128 + b"DICM", "unsupported_image", "DICOM"),
-    ],
-)
-def test_what_is_no_image_is_a_problem_that_says_what_it_is(tmp_path, content, code, reason):
-    (tmp_path / "x.png").write_bytes(content)
-    found = inspect(tmp_path / "x.png")
-    assert isinstance(found, Problem)
-    assert found.code == code
-    assert reason in found.reason
-
-
-def test_a_missing_file_and_a_folder_are_problems_too(tmp_path):
-    assert inspect(tmp_path / "x.png") == Problem("missing_image", "the file is not there")
-    assert isinstance(inspect(tmp_path), Problem)
-
-
-def test_more_pixels_than_memory_allows_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
-    Image.new("1", (64, 64)).save(tmp_path / "x.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3000)
-    with warnings.catch_warnings(record=True) as caught:
-        assert isinstance(inspect(tmp_path / "x.png"), ImageInfo)
-    assert not caught
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    assert inspect(tmp_path / "x.png") == Problem("unsupported_image", "more than 2,000 pixels")
 
 
 @settings(deadline=None)
