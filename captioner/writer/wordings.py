@@ -297,8 +297,9 @@ def _same_head(a: str, b: str) -> bool:
 
 
 def _structure_number(text: str) -> Number:
-    number = guess_number(text)
-    return "plural" if " and " in text else number
+    if is_initialism(text):
+        return "count"
+    return "plural" if " and " in text else guess_number(text)
 
 
 @functools.lru_cache(maxsize=1 << 13)
