@@ -13,14 +13,22 @@ from captioner.agreement.tokens import Tokens
 _ROMAN = frozenset("i ii iii iv v vi iia iib iiia iiib iiic ia ib iva ivb x".split())
 _CASUAL_RIGHT = frozenset("now away angle".split())
 _LEFT_VERB = frozenset("has have had be been is are was were".split())
-_NAMED = frozenset("atrium ventricle ventricular atrial".split())
-_GENERIC_COUNT = frozenset(
-    "finding abnormality process diagnosis condition disease entity pathology feature problem change disorder class finding_ item label".split()
+_LEFT_PARTICIPLE = frozenset("by untreated behind open out with".split())
+_CHAMBERS = frozenset("atrium ventricle ventricular atrial".split())
+_PAIRED = frozenset(
+    "lung eye breast kidney lobe hemisphere side hemithorax optic retina knee hip pleural base fundus".split()
 )
+_COUNTED = frozenset(
+    "finding abnormality process diagnosis condition disease entity pathology feature problem change disorder class item label".split()
+)
+_ANNOUNCE = frozenset("grade stage level class category icdr score type".split())
+_NOT_COUNTED = frozenset("this every any no of".split())
 _PEOPLE = frozenset(
     "diabetic hypertensive asthmatic alcoholic elderly known young old smoking immunocompromised obese pregnant adult symptomatic".split()
 )
-_IMAGES = lx.IMAGE | frozenset("way time plane projection".split())
+_BY = frozenset(("x", "by", "-", "\N{MULTIPLICATION SIGN}", "to", "and"))
+_EVEN_DENIED = frozenset(("prior_exam", "history", "size", "age", "sex", "advice", "dataset"))
+"""Kinds that a denial does not take back: "no change", "not a smoker"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,28 @@ class Detail:
     level: str
     start: int
     end: int
+
+
+@dataclass(slots=True)
+class _Place:
+    """A trigger, and all that its rule may look at."""
+
+    words: list[str]
+    tokens: Tokens
+    start: int
+    end: int
+    starts_finding: Callable[[int], bool]
+    labels: int
+    graded: bool
+    proof_is_image: bool
+
+    @property
+    def next(self) -> str:
+        return self.words[self.end] if self.end < len(self.words) else "."
+
+    @property
+    def before(self) -> str:
+        return self.words[self.start - 1] if self.start else "."
 
 
 def find(
@@ -49,130 +79,143 @@ def find(
         tokens: of the caption.
         hits: of the trigger layer.
         scopes: how each token is meant; what is denied is not stated.
-        starts_finding: says whether a finding begins at, or just after, a token.
+        starts_finding: says whether a finding begins at a token.
         labels: how many labels the caption has, which it may count.
         graded: the labels are steps of a scale, whose "grade" and "stage" are no invention.
         proof_is_image: the image is of a tissue section, so that a biopsy is no invention.
     """
-    words = tokens.words
-    n = len(words)
     found: list[Detail] = []
     for start, end, index in hits:
         kind, rule, level = tr.TRIGGERS[index]
-        status = scopes.status[start]
-        if status == lx.NEGATED and kind not in ("prior_exam", "history", "size", "age", "sex", "advice", "dataset"):
+        if scopes.status[start] == lx.NEGATED and (kind not in _EVEN_DENIED or rule == tr.PATIENT):
             continue
-        if status == lx.NEGATED and kind == "history" and rule == tr.PATIENT:
-            continue
-        hi = end
-        if rule == tr.ALWAYS:
-            pass
-        elif rule == tr.UNIT:
-            if not (start and words[start - 1][0].isdigit()):
-                continue
-            lo = start - 1
-            while lo > 1 and words[lo - 1] in ("x", "by", "-", "×", "to", ".") and words[lo - 2][0].isdigit():
-                lo -= 2
-            while lo > 2 and words[lo - 1] in ("mm", "cm") and words[lo - 2][0].isdigit():
-                lo -= 2
-            start = lo
-        elif rule == tr.SIDE:
-            word = words[start]
-            nxt = words[end] if end < n else "."
-            if word.startswith("right") and nxt in _CASUAL_RIGHT:
-                continue
-            if word == "left" and (
-                (start and words[start - 1] in _LEFT_VERB and not nxt[0].isalpha())
-                or nxt in ("by", "untreated", "behind", "open", "out", "with")
-            ):
-                continue
-            if nxt in _NAMED:
-                continue
-        elif rule == tr.BOTH_SIDES:
-            nxt = words[end : end + 3]
-            if not nxt or nxt[0] not in (
-                "lung",
-                "eye",
-                "breast",
-                "kidney",
-                "lobe",
-                "hemisphere",
-                "side",
-                "hemithorax",
-                "optic",
-                "retina",
-                "knee",
-                "hip",
-                "pleural",
-                "base",
-                "fundus",
-                "lung_field",
-            ):
-                if nxt[:1] not in (["of"], ["the"]) or not any(w in ("lung", "eye", "side", "hemithorax") for w in nxt):
-                    continue
-        elif rule == tr.COUNT:
-            word = words[start]
-            if scopes.status[start] == lx.NEGATED:
-                continue
-            k = end
-            while (
-                k < n
-                and k < end + 3
-                and not starts_finding(k)
-                and words[k] not in _GENERIC_COUNT
-                and words[k][0].isalpha()
-                and words[k] not in lx.PREPOSITIONS
-                and words[k] not in lx.FINITE
-            ):
-                k += 1
-            if k >= n:
-                continue
-            if words[k] in _GENERIC_COUNT:
-                number = lx.NUMBERS.get(word, int(word) if word.isdigit() else None)
-                if number is None or number == labels or word in ("single", "few"):
-                    continue
-            elif not starts_finding(k):
-                continue
-            elif (
-                word.isdigit()
-                and start
-                and words[start - 1] in ("grade", "stage", "level", "class", "category", "icdr", "score", "type")
-            ):
-                continue
-            if start and words[start - 1] in ("this", "every", "any", "no", "of"):
-                continue
-            hi = k
-        elif rule == tr.STAGE:
-            nxt = words[end] if end < n else ""
-            roman = nxt in _ROMAN and (nxt != "i" or tokens.text[tokens.starts[end]] == "I")
-            if not (nxt.isdigit() or roman or (nxt and nxt[0].isdigit())):
-                continue
-            if graded:
-                continue
-            hi = end + 1
-        elif rule == tr.BEFORE_FINDING:
-            if not any(starts_finding(k) for k in range(end, min(n, end + 2))):
-                continue
-        elif rule == tr.PATIENT:
-            before = words[max(0, start - 5) : start]
-            people = [w for w in before if w in _PEOPLE]
-            if not people:
-                continue
-            start -= next(i for i, w in enumerate(reversed(before), 1) if w == people[0])
-        elif rule == tr.PRONOUN:
-            pass
-        elif rule == tr.PROOF and proof_is_image:
-            continue
-        found.append(Detail(kind, level, start, hi))
+        place = _Place(tokens.words, tokens, start, end, starts_finding, labels, graded, proof_is_image)
+        span = _RULES[rule](place)
+        if span is not None:
+            found.append(Detail(kind, level, *span))
     return found
 
+
+_Span = tuple[int, int] | None
+
+
+def _always(p: _Place) -> _Span:
+    start = p.start
+    if p.words[start] in ("year", "month", "day", "week", "yo") and start and p.words[start - 1][0].isdigit():
+        start -= 1
+    return start, p.end
+
+
+def _unit(p: _Place) -> _Span:
+    words = p.words
+    if not (p.start and words[p.start - 1][0].isdigit()):
+        return None
+    lo = p.start - 1
+    while lo > 1 and words[lo - 1] in _BY and (words[lo - 2][0].isdigit() or words[lo - 2] in ("mm", "cm")):
+        lo -= 2
+        if words[lo] in ("mm", "cm") and lo and words[lo - 1][0].isdigit():
+            lo -= 1
+    return lo, p.end
+
+
+def _side(p: _Place) -> _Span:
+    word = p.words[p.start]
+    if word.startswith("right") and p.next in _CASUAL_RIGHT:
+        return None
+    verb = word == "left" and ((p.before in _LEFT_VERB and not p.next[0].isalpha()) or p.next in _LEFT_PARTICIPLE)
+    return None if verb or p.next in _CHAMBERS else (p.start, p.end)
+
+
+def _both_sides(p: _Place) -> _Span:
+    after = p.words[p.end : p.end + 3]
+    of_them = after[:1] in (["of"], ["the"]) and any(w in ("lung", "eye", "side", "hemithorax") for w in after)
+    return (p.start, p.end) if (after and after[0] in _PAIRED) or of_them else None
+
+
+def _count(p: _Place) -> _Span:
+    words = p.words
+    word = words[p.start]
+    k = p.end
+    limit = min(len(words), p.end + 3)
+    while k < limit and not p.starts_finding(k) and words[k] not in _COUNTED:
+        w = words[k]
+        if not w[0].isalpha() or w in lx.PREPOSITIONS or w in lx.FINITE:
+            return None
+        k += 1
+    if k >= len(words) or p.before in _NOT_COUNTED:
+        return None
+    if words[k] in _COUNTED:
+        number = lx.NUMBERS.get(word, int(word) if word.isdigit() else None)
+        return None if number is None or number == p.labels else (p.start, k)
+    if not p.starts_finding(k) or (word.isdigit() and p.before in _ANNOUNCE):
+        return None
+    return p.start, k
+
+
+def _stage(p: _Place) -> _Span:
+    word = p.next
+    roman = word in _ROMAN and (word != "i" or p.tokens.text[p.tokens.starts[p.end]] == "I")
+    if p.graded or not (roman or word[0].isdigit()):
+        return None
+    return p.start, p.end + 1
+
+
+def _before_finding(p: _Place) -> _Span:
+    return (p.start, p.end) if any(p.starts_finding(k) for k in (p.end, p.end + 1)) else None
+
+
+def _patient(p: _Place) -> _Span:
+    lo = max(0, p.start - 5)
+    first = next((k for k in range(lo, p.start) if p.words[k] in _PEOPLE), None)
+    return None if first is None else (first, p.end)
+
+
+def _proof(p: _Place) -> _Span:
+    return None if p.proof_is_image else (p.start, p.end)
+
+
+_RULES: dict[int, Callable[[_Place], _Span]] = {
+    tr.ALWAYS: _always,
+    tr.UNIT: _unit,
+    tr.SIDE: _side,
+    tr.COUNT: _count,
+    tr.STAGE: _stage,
+    tr.BEFORE_FINDING: _before_finding,
+    tr.PATIENT: _patient,
+    tr.BOTH_SIDES: _both_sides,
+    tr.PRONOUN: _always,
+    tr.PROOF: _proof,
+    tr.UPPER: _always,
+}
 
 _DIGITS = re.compile(r"\d+")
 
 
-def supported(detail_text: str, value: str) -> bool:
-    """Say whether a metadata value holds what a detail states: the same number, or one word inside the other."""
-    stated, known = _DIGITS.findall(detail_text), _DIGITS.findall(value)
-    if stated and known:
-        return stated[0].lstrip("0") == known[0].lstrip("0")
+def supported(stated: str, value: str) -> bool:
+    """Say whether a metadata value holds what a detail states: numbers must be the same, words may not contradict.
+
+    Args:
+        stated: the caption's words.
+        value: the attribute's value.
+    """
+    said, known = _DIGITS.findall(stated), _DIGITS.findall(value)
+    if said and known:
+        return bool(said[0].lstrip("0") == known[0].lstrip("0"))
+    for one, other in _OPPOSITES:
+        words = set(re.findall(r"[a-z]+", stated.lower()))
+        values = set(re.findall(r"[a-z]+", value.lower()))
+        if (words & one and values & other) or (words & other and values & one):
+            return False
     return True
+
+
+_OPPOSITES = tuple(
+    (frozenset(a.split()), frozenset(b.split()))
+    for a, b in (
+        ("man male boy gentleman he his men m", "woman female girl lady she her women f"),
+        ("left os", "right od"),
+        ("pa posteroanterior", "ap anteroposterior"),
+        ("frontal pa ap posteroanterior anteroposterior", "lateral"),
+        ("child infant neonate pediatric paediatric newborn", "elderly geriatric senior adult"),
+    )
+)

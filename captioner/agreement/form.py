@@ -11,7 +11,7 @@ Problem = tuple[str, tuple[int, int] | None]
 LIMIT = 8_000
 """Characters. No caption is as long; longer texts are refused unread."""
 
-_START = r"^[\s\"'“”‘’*_#>\-]*"
+_START = r"^[\s\"'\u201c\u201d\u2018\u2019*_#>\-]*"
 _REFUSAL = re.compile(
     r"\b(?:as an? (?:ai|artificial|large language|language) (?:\w+ ){0,3}?(?:model|assistant|intelligence)?"
     r"|as an ai\b|i(?:'m| am) (?:sorry|unable|not able|afraid|an ai|just an|only an)|i (?:cannot|can't|can not|could not|couldn't|won't|will not|do not|don't|am not)\b"
@@ -48,7 +48,7 @@ _JSON = re.compile(
     r"^\s*[\[{]|[\]}]\s*$|\"\s*:\s*[\"\[{\d]|\"\w+\"\s*:|'\w+'\s*:\s*['\[{]|^\s*\"?(?:caption|captions|labels?|findings|text)\"?\s*[:=]\s*[\"\[{]|\w+=\"|^\s*-\s+\w+:\s|\w\s*;\s*$\s*\}|None\b,|\bnull\b",
     re.IGNORECASE,
 )
-_LIST = re.compile(r"(?m)^\s*(?:[-*•–]|\(?\d{1,2}[.):]|[a-z]\))\s+\S")
+_LIST = re.compile(r"(?m)^\s*(?:[-*\u2022\u2013]|\(?\d{1,2}[.):]|[a-z]\))\s+\S")
 _INLINE_LIST = re.compile(
     r"(?:^|\s)(?:\(?1[.)]|1:)\s+\S.{3,}?\s\(?2[.):]\s+\S|\bcaption\s*\d\b|\boption\s*(?:\d|[a-c])\b|\(a\)\s.{3,}\(b\)\s|\balternatively\s*[,:]",
     re.IGNORECASE | re.DOTALL,
@@ -108,7 +108,7 @@ _HANGING_FINE = {
 }  # fmt: skip
 for _word in ("moderate", "mild", "small", "large"):
     _HANGING_FINE[_word] = _HANGING_FINE["severe"] | frozenset(("is", "are", "very", "relatively", "rather"))
-_ARTICLE_END = re.compile(r"[,:;\-–—(\[/&+=]\s*[.]?\s*$|\.\.\.\s*$|…\s*$")
+_ARTICLE_END = re.compile(r"[,:;\-\u2013\u2014(\[/&+=]\s*[.]?\s*$|\.\.\.\s*$|…\s*$")
 
 
 FIXES = {
@@ -140,7 +140,7 @@ _ECHO_WORDS = frozenset(
 _SPECIAL = re.compile(r"[<>&`*_~\[\]\\#|${}]|https?:|www\.")
 _JSON_MARKS = re.compile(r"[{}\[\]\":=]|'\s*:|\bnull\b|None,")
 _LIST_MARKS = re.compile(r"\d[.):]|\([a-z]\)|\bcaption\b|\boption\b|alternatively", re.IGNORECASE)
-_BULLETS = frozenset("-*•–(0123456789")
+_BULLETS = frozenset("-*\u2022\u2013(0123456789")
 
 
 def problems(text: str, tokens: Tokens) -> list[Problem]:
@@ -240,7 +240,7 @@ def _question(tokens: Tokens) -> tuple[int, int] | None:
                 return starts[begin], ends[i]
             if (
                 i > begin
-                and words[i - 1] not in ("(",)
+                and words[i - 1] != "("
                 and any(
                     w in _QUESTION_START
                     and w
@@ -269,7 +269,7 @@ def _question(tokens: Tokens) -> tuple[int, int] | None:
     if (
         first in ("what", "which", "why", "how", "does", "do", "did", "whether", "who")
         and "." not in words[:-1]
-        and not any(w in (",",) for w in words)
+        and "," not in words
     ):
         return starts[0], ends[-1]
     if (

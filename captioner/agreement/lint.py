@@ -148,7 +148,7 @@ def _names(schema: LabelSchema, library: Library) -> Iterator[LintProblem]:
             continue
         for word in re.findall(r"[A-Za-z]{5,}", item.name):
             lower = word.lower()
-            if phrase(lower)[-1:] and phrase(lower)[-1] in known or lower in known or lower in _COMMON:
+            if (phrase(lower)[-1:] and phrase(lower)[-1] in known) or lower in known or lower in _COMMON:
                 continue
             near = _nearest(lower, known)
             if near is not None:
@@ -191,8 +191,7 @@ def _inside(schema: LabelSchema, library: Library) -> Iterator[LintProblem]:
                 item is other
                 or len(words) >= len(longer)
                 or not words
-                or item.concept == other.concept
-                and item.concept
+                or (item.concept == other.concept and item.concept)
             ):
                 continue
             if (schema.anatomy_of(item), schema.modality_of(item)) != (
@@ -325,7 +324,7 @@ def _relations(schema: LabelSchema, library: Library) -> Iterator[LintProblem]:
                 )
 
 
-def _groups(schema: LabelSchema, library: Library) -> Iterator[LintProblem]:
+def _groups(schema: LabelSchema, _: Library) -> Iterator[LintProblem]:
     groups: dict[str, list[LabelClass]] = {}
     for item in schema.classes:
         if item.group:
@@ -343,7 +342,7 @@ def _groups(schema: LabelSchema, library: Library) -> Iterator[LintProblem]:
             for i in items
             if i.level is not None and i.kind == "grade"
         )
-        for (_, _, level), count in levels.items():
+        for (*_place, level), count in levels.items():
             if count > 1:
                 yield LintProblem(
                     "error",
@@ -386,12 +385,12 @@ def _places(schema: LabelSchema, library: Library) -> Iterator[LintProblem]:
         )
 
 
-def _details(schema: LabelSchema, library: Library) -> Iterator[LintProblem]:
+def _details(schema: LabelSchema, _: Library) -> Iterator[LintProblem]:
     """Settings that name nothing."""
     from captioner.agreement.issues import CODES
 
     for key in schema.levels:
-        code, _, detail = key.partition(".")
+        code, _dot, detail = key.partition(".")
         if code not in CODES or (detail and detail not in (*triggers.KINDS, "patient")):
             yield LintProblem(
                 "error",

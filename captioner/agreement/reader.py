@@ -1,6 +1,8 @@
 """What a caption says: findings with how they are meant, states of organs, places, ways of imaging."""
 
+import itertools
 from dataclasses import dataclass, field
+from typing import Any
 
 from captioner.agreement import lexicon as lx
 from captioner.agreement import matcher, scales, scope
@@ -131,7 +133,12 @@ class _Reader:
         )
         if layers[vb.NORMAL] or layers[vb.ABNORMAL]:
             states = States(
-                self.words, self.scopes, layers[vb.ANATOMY], self.vocabulary.anatomies, layers[vb.MODALITY], covered
+                self.words,
+                self.scopes,
+                anatomy=layers[vb.ANATOMY],
+                names=self.vocabulary.anatomies,
+                modality=layers[vb.MODALITY],
+                covered=covered,
             )
             reading.normal = states.normal(layers[vb.NORMAL])
             reading.normal += states.without_abnormality(layers[vb.ABNORMAL], self.vocabulary.abnormal, used)
@@ -197,7 +204,7 @@ class _Reader:
 
     def lookup(self, phrase: tuple[str, ...]) -> int | None:
         """Return the term that exactly these words are."""
-        node = self.vocabulary.trie
+        node: Any = self.vocabulary.trie
         for word in phrase:
             node = node.get(word)
             if node is None:
@@ -328,7 +335,7 @@ class _Reader:
         if "or" not in words:
             return
         affirmed = [m for m in mentions if m.status == lx.AFFIRMED and m.meanings]
-        for left, right in zip(affirmed, affirmed[1:], strict=False):
+        for left, right in itertools.pairwise(affirmed):
             between = words[left.end : right.start]
             if "or" not in between or len(between) > 5 or any(w in lx.FINITE or w in _BREAKS for w in between):
                 continue

@@ -34,7 +34,7 @@ _PERSON = re.compile(
 )
 _MEASURE = re.compile(
     r",?\s*\b(?:(?:and|,)?\s*measuring(?: about| approximately| up to)?|of(?: about| approximately)?|approximately|about|with a (?:diameter|size) of)?\s*"
-    r"\d+(?:\.\d+)?(?:\s*(?:x|×|by|-|–)\s*\d+(?:\.\d+)?)*[\s-]*(?:mm|cm|millimet(?:er|re)s?|centimet(?:er|re)s?)\b(?:\s+in\s+(?:diameter|size|length|width|greatest dimension))?",
+    r"\d+(?:\.\d+)?(?:\s*(?:x|\u00d7|by|-|\u2013)\s*\d+(?:\.\d+)?)*[\s-]*(?:mm|cm|millimet(?:er|re)s?|centimet(?:er|re)s?)\b(?:\s+in\s+(?:diameter|size|length|width|greatest dimension))?",
     re.IGNORECASE,
 )
 _SIDE = re.compile(
@@ -60,12 +60,12 @@ def repair_in_code(caption: str, verdict: Verdict) -> str | None:
     if not errors or any(i.code != "invented_detail" or i.detail not in REPAIRABLE or i.span is None for i in errors):
         return None
     sentences = [(m.start(), m.end()) for m in _SENTENCE.finditer(caption)]
-    out = []
+    out: list[str] = []
     for start, end in sentences:
         mine = [i for i in errors if i.span and start <= i.span[0] < end]
         text = caption[start:end]
         if mine:
-            repaired = _sentence(text, mine, start, first=not out, alone=len(sentences) == 1)
+            repaired = _sentence(text, mine, first=not out, alone=len(sentences) == 1)
             if repaired is None:
                 return None
             text = repaired
@@ -74,7 +74,7 @@ def repair_in_code(caption: str, verdict: Verdict) -> str | None:
     return result if result and result != caption and len(result.split()) >= 3 else None
 
 
-def _sentence(text: str, issues: list[Issue], offset: int, *, first: bool, alone: bool) -> str | None:
+def _sentence(text: str, issues: list[Issue], *, first: bool, alone: bool) -> str | None:
     """Return a sentence without its issues; an empty string drops the sentence."""
     kinds = {i.detail for i in issues}
     if (

@@ -16,6 +16,7 @@ _REACH = 64
 
 _ABBREVIATED = frozenset("e g i vs versus approx dr fig cf eg ie resp incl st".split())
 _HARD = frozenset((":", ";", "(", ")", "[", "]", "-", '"'))
+_OPENING = frozenset(("-", '"'))
 _SKIP_BACK = (
     lx.NEUTRAL_ADVERB | lx.BE | frozenset(("have", "has", "had", "can", "could", "will", "would", "does", "do", "did"))
 )
@@ -64,9 +65,8 @@ def sentences(tokens: Tokens) -> list[tuple[int, int]]:
         elif word == "?":
             if i + 1 < n and starts[i + 1] == ends[i]:
                 continue
-        elif word not in (";", "!"):
-            if not (multiline and i + 1 < n and "\n" in text[ends[i] : starts[i + 1]]):
-                continue
+        elif word not in (";", "!") and not (multiline and i + 1 < n and "\n" in text[ends[i] : starts[i + 1]]):
+            continue
         found.append((begin, i + 1))
         begin = i + 1
     if begin < n:
@@ -106,7 +106,7 @@ class _Machine:
         scopes = self.scopes
         for number, (start, end, index) in enumerate(scopes.cues):
             a, b = scopes.sentences[scopes.sentence[start]]
-            self.cue(number, start, end, self.kinds[index], a, b)
+            self.cue(number, self.kinds[index], (start, end), (a, b))
         for i, word in enumerate(self.words):
             if word == "?":
                 self.question_mark(i)
@@ -118,19 +118,20 @@ class _Machine:
                 state[k] = status
                 by[k] = number
 
-    def cue(self, number: int, start: int, end: int, kind: int, a: int, b: int) -> None:
+    def cue(self, number: int, kind: int, at: tuple[int, int], sentence: tuple[int, int]) -> None:
+        (start, end), (a, b) = at, sentence
         words = self.words
         if kind == lx.NOT:
             kind, end = self.what_not_does(end, b)
-        if kind == lx.NEG_F or kind == lx.NOTHING:
+        if kind in (lx.NEG_F, lx.NOTHING):
             subject = words[start] in ("no", "neither") and self.opens_clause(start, a)
             self.mark(
                 end, self.forward_end(start, end, b, subject=subject, evidence=kind == lx.NOTHING), lx.NEGATED, number
             )
         elif kind == lx.NEG_B:
-            self.predicate(number, start, end, a, b, lx.NEGATED)
+            self.predicate(number, (start, end), sentence, lx.NEGATED)
         elif kind == lx.HEDGE_B:
-            if not self.predicate(number, start, end, a, b, lx.HEDGED):
+            if not self.predicate(number, (start, end), sentence, lx.HEDGED):
                 self.mark(end, self.forward_end(start, end, b, evidence=True), lx.HEDGED, number)
         elif kind == lx.NEG_TIGHT:
             self.mark(end, self.tight_end(end, b), lx.NEGATED, number)
@@ -144,9 +145,9 @@ class _Machine:
             self.mark(end, stop, lx.NEGATED, number)
         elif kind == lx.HEDGE_F:
             if end < b and words[end] in lx.PERCEIVED and words[start] in ("may", "might", "could"):
-                self.predicate(number, start, end, a, b, lx.HEDGED)
+                self.predicate(number, (start, end), sentence, lx.HEDGED)
             elif not (end >= b or words[end] in (".", ",", ";", "?", ":")) or not self.predicate(
-                number, start, end, a, b, lx.HEDGED
+                number, (start, end), sentence, lx.HEDGED
             ):
                 self.mark(end, self.forward_end(start, end, b, evidence=True), lx.HEDGED, number)
         elif kind == lx.HEDGE_BOTH:
@@ -162,7 +163,7 @@ class _Machine:
             self.mark(lo, start, lx.HEDGED, number)
             self.mark(end, self.tight_end(end, b), lx.HEDGED, number)
         elif kind == lx.HIST_B:
-            self.predicate(number, start, end, a, b, lx.HISTORICAL)
+            self.predicate(number, (start, end), sentence, lx.HISTORICAL)
         elif kind in _STATUS:
             self.mark(end, self.forward_end(start, end, b, evidence=True), _STATUS[kind], number)
         elif kind == lx.FREE and self.tokens.hyphenated(start):
@@ -228,11 +229,10 @@ class _Machine:
         while k < limit:
             word = words[k]
             if word in _HARD:
-                if word == "-" or word == '"':
-                    if k == at:
-                        k += 1
-                        continue
-                return k
+                if k > at or word not in _OPENING:
+                    return k
+                k += 1
+                continue
             other = cue_at.get(k)
             if other is not None and k > at:
                 kind = kinds[cues[other][2]]
@@ -271,9 +271,9 @@ class _Machine:
                     subject = False
                 elif not evidence:
                     return last_open if last_open > at else k
-            elif word == "with" and k > at and words[k - 1] in lx.IMAGE:
-                return k
-            elif word in lx.PARTICIPLE and k > at and words[k - 1] in lx.IMAGE:
+            elif (word == "with" and k > at and words[k - 1] in lx.IMAGE) or (
+                word in lx.PARTICIPLE and k > at and words[k - 1] in lx.IMAGE
+            ):
                 return k
             k += 1
         return k
@@ -366,8 +366,9 @@ class _Machine:
             j += 1
         return False
 
-    def predicate(self, number: int, start: int, end: int, a: int, b: int, status: int) -> bool:
+    def predicate(self, number: int, cue: tuple[int, int], sentence: tuple[int, int], status: int) -> bool:
         """Let a cue act on the subject before it; say whether there is one."""
+        (start, end), (a, b) = cue, sentence
         words = self.words
         k = start - 1
         while k >= a and words[k] in _SKIP_BACK:

@@ -74,6 +74,7 @@ class States:
         self,
         words: list[str],
         scopes: Scopes,
+        *,
         anatomy: list[Hit],
         names: list[frozenset[str]],
         modality: list[Hit],
@@ -191,7 +192,7 @@ class States:
         if end < b and words[start] == "clear" and words[end] in ("of", "from"):
             return False, None
         if not (start > a and (words[start - 1] in lx.BE or words[start - 1] in LOOKS)):
-            decided = self.attributive(start, end, b, weak=weak)
+            decided = self.attributive(end, b, weak=weak)
             if decided is not None:
                 return decided
         # "the heart is normal", "lungs clear", "the image is unremarkable"
@@ -231,7 +232,7 @@ class States:
         ]
         return not weak and all(w in _VAGUE or w in _SKIP for w in left), None
 
-    def attributive(self, start: int, end: int, b: int, *, weak: bool) -> tuple[bool, frozenset[str] | None] | None:
+    def attributive(self, end: int, b: int, *, weak: bool) -> tuple[bool, frozenset[str] | None] | None:
         """Decide for "normal heart size", "healthy retina", "unremarkable ultrasound of the breast"; None: it is none."""
         words = self.words
         k = end

@@ -57,8 +57,7 @@ Trigger = tuple[str, int, str]
 def _expand() -> tuple[tuple[tuple[str, ...], Trigger], ...]:
     found = []
     for kind, rule, level, texts in _TABLE:
-        for text in texts.split("|"):
-            found.append((phrase(text.strip()), (kind, rule, level)))
+        found += [(phrase(text.strip()), (kind, rule, level)) for text in texts.split("|")]
     return tuple(found)
 
 

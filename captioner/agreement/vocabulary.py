@@ -13,7 +13,7 @@ from captioner.schema import Concept, LabelSchema, Library
 CONCEPT, CUE, NORMAL, ABNORMAL, ANATOMY, MODALITY, TRIGGER, SEVERITY, STRUCTURE = range(9)
 
 Words = tuple[str, ...]
-Entry = tuple[int, int, bool, tuple[tuple[Words, ...], ...]]
+Entry = tuple[int, int, bool, tuple[Words, ...]]
 """Layer, index into the layer's table, whether capitals matter, and the segments that must follow within a gap."""
 
 ENTRIES = ""
@@ -272,7 +272,7 @@ class _Builder:
         kind = self.meanings[index].kind
         if self.meanings[index].code is None and kind in ("normal", "absence", "organ", "tissue"):
             return
-        own = [w for w in (concept.name, *concept.synonyms)]
+        own = [concept.name, *concept.synonyms]
         self.meanings[index].places = frozenset(
             place for w in own for seg in _segments(w) for place in self._places_in(seg)
         )
@@ -392,7 +392,7 @@ class _Builder:
         if " ... " in wording:
             # "lung ... consolidated" is as well "consolidated area of lung".
             segments = _segments(wording)
-            if len(segments) == 2 and len(segments[1]) == 1 and segments[1][0].endswith("ed"):  # noqa: PLR2004
+            if len(segments) == 2 and len(segments[1]) == 1 and segments[1][0].endswith("ed"):
                 yield (segments[1], segments[0])
             return
         words = phrase(wording)
