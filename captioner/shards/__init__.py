@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from captioner.shards.captions import CaptionReport, build_captions
+    from captioner.shards.convert import Conversion
     from captioner.shards.export import export_csv, export_llava, export_parquet
     from captioner.shards.export_shards import export_tars, export_unimed
     from captioner.shards.images import ImageReport, build_images
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CaptionReport",
+    "Conversion",
     "ExportReport",
     "Image",
     "ImageItem",
@@ -46,6 +48,7 @@ __all__ = [
 
 _HOME = {
     "CaptionReport": "captions",
+    "Conversion": "convert",
     "ExportReport": "rows",
     "Image": "manifest",
     "ImageItem": "items",

@@ -3,6 +3,7 @@
 import functools
 import os
 import re
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,8 +13,11 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
 
+from PIL.Image import DecompressionBombWarning
+
 from captioner.errors import OutputError
 from captioner.shards import atomic, journal, manifest, tar
+from captioner.shards.convert import NOTHING, Conversion, changes
 from captioner.shards.index import KeyIndex
 from captioner.shards.items import ImageItem, ImageProblem, Loaded, load
 from captioner.shards.journal import Journal
@@ -54,6 +58,7 @@ def build_images(
     dataset: str,
     per_shard: int = 1000,
     decode_check: bool = True,
+    conversion: Conversion = NOTHING,
     progress: Callable[[int], None] | None = None,
 ) -> ImageReport:
     """Write images into shards ``DATASET-000000.tar`` …, their bytes unchanged.
@@ -70,6 +75,7 @@ def build_images(
         per_shard: images a shard.
         decode_check: decode each image fully, in as many threads as there are processors. Without, only headers are
             looked at, and half a JPEG passes.
+        conversion: what may be changed in images; by default nothing, and images that would need it are problems.
         progress: called now and then with the number of items handled so far.
 
     Raises:
@@ -79,12 +85,16 @@ def build_images(
     if not _DATASET.fullmatch(dataset) or per_shard < 1:
         raise ValueError(f"not a dataset id, or no images a shard: {dataset!r}, {per_shard}")
     with ExitStack() as stack:
-        build = _Build(folder, dataset, per_shard, stack.enter_context(ThreadPoolExecutor(1, "hash")))
+        build = _Build(folder, dataset, per_shard, conversion, stack.enter_context(ThreadPoolExecutor(1, "hash")))
         if (folder / journal.NAME).exists():
             build.begin(stack)
         build.take_stock()
         problems: list[ImageProblem] = []
-        loaded = _counted(_loaded(build.sift(items), decode=decode_check), progress)
+        # Large images are decoded all the same; past a limit they are problems.
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore", DecompressionBombWarning)
+        work = functools.partial(_load_new, decode=decode_check, conversion=conversion)
+        loaded = _counted(_loaded(build.sift(items), work, threads=decode_check or conversion != NOTHING), progress)
         good = _without(problems, loaded)
         while (first := next(good, None)) is not None:
             build.begin(stack)
@@ -97,8 +107,11 @@ def build_images(
 class _Build:
     """One call of build_images."""
 
-    def __init__(self, folder: Path, dataset: str, per_shard: int, pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, folder: Path, dataset: str, per_shard: int, conversion: Conversion, pool: ThreadPoolExecutor
+    ) -> None:
         self.folder, self.dataset, self.per_shard = folder, dataset, per_shard
+        self.conversion = changes(conversion)
         self._pool = pool
         self.manifest: Manifest | None = None
         self.journal: Journal | None = None
@@ -122,7 +135,12 @@ class _Build:
             return
         with atomic.storage(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        settings = {"version": manifest.VERSION, "dataset": self.dataset, "per_shard": self.per_shard}
+        settings = {
+            "version": manifest.VERSION,
+            "dataset": self.dataset,
+            "per_shard": self.per_shard,
+            "conversion": self.conversion,
+        }
         self.journal = stack.enter_context(Journal(self.folder, settings))
         if self._manifest_stamp() != self._stamp:
             raise OutputError(f"{self.folder} was changed by another build at this moment. Start again.")
@@ -135,6 +153,11 @@ class _Build:
                 raise OutputError(
                     f"{self.folder} holds the images of {self.manifest.dataset}, not of {self.dataset}. "
                     "Choose another folder."
+                )
+            if self.manifest.conversion != self.conversion:
+                raise OutputError(
+                    f"{self.folder} holds images with the conversion {self.manifest.conversion or 'none'}, now it is "
+                    f"{self.conversion or 'none'}. Choose another folder."
                 )
             self.shards += self.manifest.shards
             for key, source in self.manifest.rows("key", "source"):
@@ -208,18 +231,20 @@ class _Build:
             target = tar.Hashing(file, self._pool)
             writer = tar.Writer(target)
             for image in images:
+                stored = image.image
                 row = Image(
                     image.item.key,
                     image.item.source,
                     image.sha256,
-                    len(image.payload),
-                    image.width,
-                    image.height,
-                    image.mode,
-                    image.type,
+                    len(stored.payload),
+                    stored.width,
+                    stored.height,
+                    stored.mode,
+                    stored.type,
+                    stored.converted,
                     name,
                 )
-                writer.add(row.member, image.payload)
+                writer.add(row.member, stored.payload)
                 rows.append(row)
             writer.finish()
         shard = Shard(name, len(rows), writer.size, target.sha256())
@@ -230,7 +255,7 @@ class _Build:
 
     def finish(self, problems: list[ImageProblem]) -> ImageReport:
         """Make the manifest say what the shards hold, if anything has changed."""
-        total = Manifest(self.folder, self.dataset, self.per_shard, tuple(self.shards))
+        total = Manifest(self.folder, self.dataset, self.per_shard, tuple(self.shards), self.conversion)
         if self.journal is not None:
             for path in self.folder.glob(f"{self.dataset}-*.tar{atomic.TEMPORARY}"):
                 path.unlink()
@@ -251,12 +276,17 @@ class _Build:
 
 
 def _loaded(
-    items: Iterable[ImageItem | ImageProblem | None], *, decode: bool
+    items: Iterable[ImageItem | ImageProblem | None],
+    work: Callable[[ImageItem | ImageProblem | None], Loaded | ImageProblem | None],
+    *,
+    threads: bool,
 ) -> Iterator[Loaded | ImageProblem | None]:
-    """Load items in their order; those to be decoded in threads, a few ahead of the writer (decoding frees the GIL)."""
-    work = functools.partial(_load_new, decode=decode)
+    """Load items in their order, in threads a few ahead of the writer if that pays.
+
+    Pillow frees the interpreter while it decodes, scales and encodes.
+    """
     workers = os.process_cpu_count() if hasattr(os, "process_cpu_count") else len(os.sched_getaffinity(0))
-    if not decode or workers == 1:
+    if not threads or workers == 1:
         yield from map(work, items)
         return
     with ThreadPoolExecutor(workers, "decode") as pool:
@@ -269,8 +299,10 @@ def _loaded(
             yield ahead.popleft().result()
 
 
-def _load_new(item: ImageItem | ImageProblem | None, *, decode: bool) -> Loaded | ImageProblem | None:
-    return None if item is None else load(item, decode=decode)
+def _load_new(
+    item: ImageItem | ImageProblem | None, *, decode: bool, conversion: Conversion
+) -> Loaded | ImageProblem | None:
+    return None if item is None else load(item, decode=decode, conversion=conversion)
 
 
 def _counted(things: Iterable[Thing], progress: Callable[[int], None] | None) -> Iterator[Thing]:

@@ -8,7 +8,7 @@ and ``SHA256SUMS`` (for ``sha256sum --check``, and to notice damage to the manif
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ _COLUMNS = pa.schema(
         pa.field("height", pa.int32(), nullable=False),
         pa.field("mode", pa.string(), nullable=False),
         pa.field("type", pa.string(), nullable=False),
+        pa.field("converted", pa.bool_(), nullable=False),
         pa.field("shard", pa.string(), nullable=False),
     ]
 )
@@ -48,11 +49,12 @@ class Image:
     Attributes:
         key: the sample's key.
         source: where it came from, relative to the data root.
-        sha256: of its bytes, in hex.
+        sha256: of its bytes as stored, in hex.
         bytes: its size.
         width, height: in pixels, as stored.
         mode: Pillow's name of its pixel format (``L``, ``RGB``, ``I;16`` …).
         type: ``jpg`` or ``png``: what its bytes are, and the extension of its member.
+        converted: whether it was changed on the way; otherwise its bytes are those of the file.
         shard: the file name of its shard.
     """
 
@@ -64,6 +66,7 @@ class Image:
     height: int
     mode: str
     type: str
+    converted: bool
     shard: str
 
     @property
@@ -91,12 +94,14 @@ class Manifest:
         dataset: the id that shard names begin with.
         per_shard: the number of images that a full shard has.
         shards: in order.
+        conversion: what was changed in images where they needed it; empty if nothing.
     """
 
     folder: Path
     dataset: str
     per_shard: int
     shards: tuple[Shard, ...]
+    conversion: dict[str, Any] = field(default_factory=dict)
 
     @property
     def hash(self) -> str:
@@ -123,7 +128,7 @@ class Manifest:
             with pq.ParquetFile(self.folder / NAME, page_checksum_verification=True) as file:
                 for batch in file.iter_batches(_ROW_GROUP, columns=list(columns)):
                     yield from zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, KeyError, ValueError) as error:
             raise _unreadable(self.folder, error) from error
 
     def keys_by_shard(self) -> Iterator[tuple[Shard, list[str]]]:
@@ -148,7 +153,7 @@ def read_manifest(folder: Path) -> Manifest:
         if content["version"] != VERSION:
             raise ShardError(f"{path} has format {content['version']}, this captioner reads format {VERSION}.")
         shards = tuple(Shard(**shard) for shard in content["shards"])
-        manifest = Manifest(folder, content["dataset"], content["per_shard"], shards)
+        manifest = Manifest(folder, content["dataset"], content["per_shard"], shards, content["conversion"])
         rows = metadata.num_rows
     except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as error:
         raise _unreadable(folder, error) from error
@@ -167,6 +172,7 @@ def write_manifest(manifest: Manifest, images: Iterable[Image]) -> None:
         "version": VERSION,
         "dataset": manifest.dataset,
         "per_shard": manifest.per_shard,
+        "conversion": manifest.conversion,
         "shards": [asdict(shard) for shard in manifest.shards],
     }
     write_sizes(manifest.folder, manifest.shards)
@@ -176,7 +182,7 @@ def write_manifest(manifest: Manifest, images: Iterable[Image]) -> None:
         pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
     ):
         for rows in _grouped(images, _ROW_GROUP):
-            columns = [pa.array([getattr(row, field.name) for row in rows], field.type) for field in schema]
+            columns = [pa.array([getattr(row, column.name) for row in rows], column.type) for column in schema]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=_ROW_GROUP)
     write_sums(manifest.folder, manifest.shards, (NAME, SIZES))
 

@@ -171,7 +171,7 @@ def bad(tmp_path):
         (HALF_A_JPEG, "corrupt_image", "cannot be decoded"),
         (HTML, "unsupported_type", "no image by its content"),
         ("empty.png", "corrupt_image", "empty"),
-        (WEBP, "unsupported_type", "convert it to PNG"),
+        (WEBP, "unsupported_type", "of type webp"),
         ("deep.png", "unsupported_type", "more than 8 bits"),
         ("folder.jpg", "unreadable", "not a regular file"),
         ("pipe.jpg", "unreadable", "not a regular file"),
@@ -289,7 +289,7 @@ def test_an_interrupted_build_is_not_resumed_with_other_settings(tmp_path, make_
     items = make_items(14)
     with pytest.raises(StopError):
         build(stopping(items, 9), tmp_path / "images", decode_check=False)
-    with pytest.raises(OutputError, match=r"per_shard=4; now .*per_shard=5"):
+    with pytest.raises(OutputError, match=r"per_shard=4, .*; now .*per_shard=5"):
         build(items, tmp_path / "images", per_shard=5)
 
 
