@@ -42,6 +42,7 @@ class OpenAISettings(BaseModel):
     timeout: float = Field(default=600.0, gt=0, description="seconds for one request, answer included")
     connect_timeout: float = Field(default=10.0, gt=0, description="seconds for a connection")
     max_retries: int = Field(default=6, ge=0, description="how often a request that failed is sent again")
+    max_outage: float = Field(default=300.0, ge=0, description="seconds that a server may be unreachable in a run")
     retry_wait: float = Field(
         default=0.5, ge=0, description="seconds before the first retry, doubled for each next one"
     )
@@ -240,7 +241,7 @@ class Connection:
             if isinstance(found, aiohttp.ClientError | asyncio.TimeoutError | OSError):
                 return from_exception(found, self._settings.timeout, self._secrets)
             found = found.__cause__ or found.__context__
-        return Failure("connection", scrub(str(error), self._secrets))
+        return Failure("unreachable", scrub(str(error), self._secrets))
 
 
 def _proxy_for(url: yarl.URL) -> str | None:

@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 import aiohttp
 
-Kind = Literal["connection", "timeout", "busy", "server", "garbled", "request", "fatal"]
-"""connection, timeout, server (5xx), garbled (not what an API answers): sent again. busy (429, 503): sent again, slower.
-request: this one is refused. fatal: all will be (wrong key, no money, no such model)."""
+Kind = Literal["unreachable", "connection", "timeout", "busy", "server", "garbled", "request", "fatal"]
+"""unreachable: no connection at all; the server may be starting again. connection, timeout, server (5xx), garbled (not
+what an API answers): sent again. busy (429, 503): sent again, slower. request: this one is refused. fatal: all will be
+(wrong key, no money, no such model)."""
 
 _FATAL_CODES = {"insufficient_quota", "invalid_api_key", "model_not_found", "billing_hard_limit_reached"}
 _LONGEST = 300
@@ -89,16 +90,16 @@ def from_response(status: int, headers: Mapping[str, str], body: bytes, secrets:
 def from_exception(error: BaseException, timeout: float, secrets: Iterable[str] = ()) -> Failure:
     """Return what an exception of aiohttp or the system means: no response at all, or half of one."""
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return Failure("connection", "no connection in time")
+        return Failure("unreachable", "no connection in time")
     if isinstance(error, asyncio.TimeoutError):
         return Failure("timeout", f"no answer within {timeout:g} s")
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return Failure("connection", f"the host name {error.host!r} is not known")
+        return Failure("unreachable", f"the host name {error.host!r} is not known")
     if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
-        return Failure("connection", f"its certificate is not trusted ({_one_line(str(error))}); see ca_file")
+        return Failure("unreachable", f"its certificate is not trusted ({_one_line(str(error))}); see ca_file")
     if isinstance(error, aiohttp.ClientConnectorError):
         number = error.os_error.errno
-        return Failure("connection", os.strerror(number).lower() if number else _one_line(str(error.os_error)))
+        return Failure("unreachable", os.strerror(number).lower() if number else _one_line(str(error.os_error)))
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return Failure("connection", "the server closed the connection without an answer")
     if isinstance(error, aiohttp.ClientPayloadError):

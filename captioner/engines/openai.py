@@ -24,6 +24,7 @@ __all__ = ["OpenAIEngine", "OpenAISettings"]
 _STORM = 100
 _FATAL_STORM = 3
 _LONGEST_WAIT = 60.0
+_LONGEST_WAIT_UNREACHABLE = 10.0
 _LEAST_PATIENCE = 60.0
 _MUCH_LONGER = 20
 _BUSY_REPLIES = 50
@@ -55,6 +56,7 @@ class OpenAIEngine:
         self._tokens_pace = Pace(settings.tokens_per_minute)
         self._expected_completion = 256.0
         self._failed_in_a_row = 0
+        self._unreachable_since: float | None = None
         self._workers: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -81,7 +83,8 @@ class OpenAIEngine:
         Requests are taken from the iterable when there is room for them at the server, never ahead.
 
         Raises:
-            EngineError: the server refuses the key or the model, or a hundred requests in a row failed.
+            EngineError: the server refuses the key or the model, cannot be reached for ``max_outage`` seconds, or a
+                hundred requests in a row failed.
         """
         self._connection.open()
         iterator = iter(requests)
@@ -134,6 +137,8 @@ class OpenAIEngine:
         try:
             completion = await self._ask(request, slot, trial)
         except Failure as failure:
+            if failure.kind == "unreachable":
+                raise EngineError(self._connection.unreachable(failure.message)) from None
             self._failed_in_a_row += 1
             if self._failed_in_a_row >= (_FATAL_STORM if failure.kind == "fatal" else _STORM):
                 raise EngineError(self._given_up(failure)) from None
@@ -173,7 +178,7 @@ class OpenAIEngine:
             return await self._send(request, await self._admission.acquire(), trial)
 
         retrying = AsyncRetrying(
-            stop=lambda _: trial.faults > self.settings.max_retries or trial.busy > _BUSY_REPLIES,
+            stop=lambda _: self._hopeless(trial),
             wait=self._wait,
             retry=retry_if_exception(lambda error: isinstance(error, Failure) and error.again),
             sleep=asyncio.sleep,
@@ -181,11 +186,19 @@ class OpenAIEngine:
         )
         return await retrying(again)
 
+    def _hopeless(self, trial: "_Trial") -> bool:
+        since = self._unreachable_since
+        if since is not None and time.monotonic() - since > self.settings.max_outage:
+            return True
+        return trial.faults > self.settings.max_retries or trial.busy > _BUSY_REPLIES
+
     def _wait(self, state: RetryCallState) -> float:
         failure = state.outcome and state.outcome.exception()
         if isinstance(failure, Failure) and failure.retry_after:
             return 0.0  # admission holds all requests back for that long
-        return wait_random_exponential(self.settings.retry_wait, max=_LONGEST_WAIT)(state)
+        unreachable = isinstance(failure, Failure) and failure.kind == "unreachable"
+        longest = _LONGEST_WAIT_UNREACHABLE if unreachable else _LONGEST_WAIT
+        return wait_random_exponential(self.settings.retry_wait, max=longest)(state)
 
     async def _send(self, request: Request, slot: float, trial: "_Trial") -> Completion:
         """Send a request in a slot, put as the server has been found to want it; give the slot back."""
@@ -200,6 +213,7 @@ class OpenAIEngine:
                 except Failure as failure:
                     if self.capabilities.version != version and failure.kind in {"request", "server"}:
                         continue  # the answer to another request has taught better in the meantime
+                    self._note_outage(failure)
                     trial.count(failure)
                     if self.capabilities.learn(failure, structured=structured, times=trial.server_errors):
                         continue
@@ -207,6 +221,7 @@ class OpenAIEngine:
                         outcome, retry_after = "busy", failure.retry_after
                     raise
                 outcome = "done"
+                self._unreachable_since = None
                 if structured and completion.text:
                     self.capabilities.listen(completion.text, version)
                 return completion
@@ -223,6 +238,12 @@ class OpenAIEngine:
         self._tokens_pace.correct(completion.prompt_tokens + completion.completion_tokens - expected)
         return completion
 
+    def _note_outage(self, failure: Failure) -> None:
+        if failure.kind != "unreachable":
+            self._unreachable_since = None
+        elif self._unreachable_since is None:
+            self._unreachable_since = time.monotonic()
+
     def _patience(self, trial: "_Trial") -> float:
         """Return after how many seconds a request counts as lost: long after others would have been answered."""
         latency = self._admission.latency
@@ -233,7 +254,7 @@ class OpenAIEngine:
     def _unusable(self, failure: Failure, models: list[str] | None) -> str:
         """Return what to say when not even a small request is answered."""
         address = self._connection.address
-        if failure.kind == "connection":
+        if failure.kind == "unreachable":
             return self._connection.unreachable(failure.message)
         if failure.status in {401, 403}:
             return self._connection.wrong_key(failure)
@@ -270,7 +291,7 @@ class _Trial:
     def count(self, failure: Failure) -> None:
         if failure.kind == "busy":
             self.busy += 1
-        else:
+        elif failure.kind != "unreachable":
             self.faults += 1
             self.server_errors += failure.kind == "server"
             self.timeouts += failure.kind == "timeout"

@@ -634,10 +634,28 @@ def test_failures_between_answers_do_not_stop_the_run_however_many_they_are() ->
 
 def test_a_server_that_goes_away_for_good_stops_the_run() -> None:
     with FaultyServer() as server:
-        engine = engine_for(server, max_retries=1)
-
-    with pytest.raises(EngineError, match="100 requests in a row failed"):
+        engine = engine_for(server, max_outage=0.3)
+    with pytest.raises(EngineError, match=f"cannot reach {server.base_url}: connection refused"):
         ask(engine, requests(100_000))
+
+
+def test_a_server_that_comes_back_costs_no_request() -> None:
+    first, second = FaultyServer(), FaultyServer()
+    seen: list[Answer] = []
+
+    async def restart(engine: OpenAIEngine) -> None:
+        async for answer in engine.answers(requests(300)):
+            seen.append(answer)
+            if len(seen) == 50:
+                first.__exit__()
+                asyncio.get_running_loop().call_later(0.5, second.__enter__)
+
+    first.__enter__()
+    second.port = first.port
+    use(engine_for(first, max_retries=2), restart)
+    second.__exit__()
+    assert len(seen) == 300
+    assert [a.error for a in seen if a.error] == []
 
 
 # Settings
