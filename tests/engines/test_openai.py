@@ -357,7 +357,7 @@ def test_retry_after_holds_all_requests_back() -> None:
     with FaultyServer(script=["ok", *["ok"] * 5, "busy"], retry_after=1) as server:
         ask(engine_for(server, concurrency=4), requests(30))
     pauses = [b - a for a, b in zip(server.moments, server.moments[1:], strict=False)]
-    assert max(pauses) >= 0.9
+    assert max(pauses) >= 0.5  # without the pause, a few milliseconds
     assert len(server.bodies) == 31
 
 
