@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from captioner.shards.join import join_captions
     from captioner.shards.manifest import Image, Manifest, Shard, read_manifest
     from captioner.shards.members import load_captions
+    from captioner.shards.metadata import export_card, export_wids
     from captioner.shards.reader import Sample, Samples
     from captioner.shards.rows import ExportReport
     from captioner.shards.verification import Problem, verify
@@ -35,11 +36,13 @@ __all__ = [
     "Shard",
     "build_captions",
     "build_images",
+    "export_card",
     "export_csv",
     "export_llava",
     "export_parquet",
     "export_tars",
     "export_unimed",
+    "export_wids",
     "join_captions",
     "load_captions",
     "read_manifest",
@@ -61,11 +64,13 @@ _HOME = {
     "Shard": "manifest",
     "build_captions": "captions",
     "build_images": "images",
+    "export_card": "metadata",
     "export_csv": "export",
     "export_llava": "export",
     "export_parquet": "export",
     "export_tars": "export_shards",
     "export_unimed": "export_shards",
+    "export_wids": "metadata",
     "join_captions": "join",
     "load_captions": "members",
     "read_manifest": "manifest",

@@ -1,0 +1,76 @@
+"""Indexes and cards say what the shards hold."""
+
+import gc
+import json
+import re
+
+import pytest
+import yaml
+
+from captioner.shards import build_captions, build_images, export_card, export_wids
+
+
+@pytest.fixture
+def out(tmp_path, make_items, record):
+    build_images(make_items(10), tmp_path / "OUT/images", dataset="set", per_shard=4)
+    build_captions(
+        tmp_path / "OUT/images",
+        tmp_path / "OUT/runs/r1/captions",
+        captions=lambda key: None if key == "set-000002" else record(key),
+        run="r1",
+    )
+    return tmp_path / "OUT"
+
+
+def test_the_wids_index_lists_every_shard_relative_to_itself(out):
+    export_wids(out / "images", out / "index.json")
+    index = json.loads((out / "index.json").read_text())
+    assert (index["__kind__"], index["wids_version"], index["name"]) == ("wids-shard-index-v1", 1, "set")
+    assert [(s["url"], s["nsamples"]) for s in index["shardlist"]] == [
+        (f"images/set-00000{i}.tar", n) for i, n in enumerate((4, 4, 2))
+    ]
+    for shard in index["shardlist"]:
+        assert (out / shard["url"]).stat().st_size == shard["filesize"]
+
+
+def test_wids_reads_what_the_index_says(out, make_items):
+    pytest.importorskip("torch", reason="needs torch and wids")
+    wids = pytest.importorskip("wids", reason="needs torch and wids")
+    export_wids(out / "images", out / "index.json")
+    data = wids.ShardListDataset(str(out / "index.json"))
+    assert len(data) == 10
+    for sample, item in zip(data, make_items(10), strict=True):
+        assert sample["__key__"] == item.key
+
+
+def test_the_card_has_the_figures_of_the_shards(out):
+    export_card(out / "images", out / "runs/r1/captions", out / "README.md", title="Großer Satz")
+    text = (out / "README.md").read_text("utf-8")
+    head = yaml.safe_load(text.split("---")[1])
+    assert (head["pretty_name"], head["size_categories"]) == ("Großer Satz", ["n<1K"])
+    assert "10 images in 3 WebDataset shards, 90 captions" in text
+    assert "9 images have captions, 1 have none" in text
+    assert "30 of them distinct" in text
+    assert "3 distinct pieces of label information" in text
+    assert re.search(r"^\| label 0 \| 4 \|$", text, re.MULTILINE)
+    assert re.search(r"^\| 10 \| 9 \|$", text, re.MULTILINE)
+    assert "Widths 8, 10, 12, heights 6, 6, 6 pixels" in text
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_the_example_of_the_card_runs_beside_it(out, monkeypatch):
+    export_card(out / "images", out / "runs/r1/captions", out / "README.md")
+    (example,) = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(out)
+    names = {}
+    exec(example, names)
+    assert next(iter(names["dataset"]))["captions.json"]["captions"]
+    del names
+    gc.collect()
+
+
+def test_the_card_of_an_empty_set_can_be_written(tmp_path):
+    build_images([], tmp_path / "images", dataset="set")
+    build_captions(tmp_path / "images", tmp_path / "captions", captions=lambda _: None, run="r1")
+    export_card(tmp_path / "images", tmp_path / "captions", tmp_path / "README.md")
+    assert "0 images in 0 WebDataset shards" in (tmp_path / "README.md").read_text()
