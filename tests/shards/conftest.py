@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from shard_helpers import items_in
+from tests.shards.shard_helpers import items_in
 
 from captioner.shards import ImageItem
 

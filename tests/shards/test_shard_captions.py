@@ -4,7 +4,7 @@ import json
 import tarfile
 
 import pytest
-from shard_helpers import contents, stamps
+from tests.shards.shard_helpers import contents, stamps
 
 from captioner.errors import OutputError, ShardError
 from captioner.shards import build_captions, build_images, load_captions, verify

@@ -9,7 +9,7 @@ import tarfile
 
 import pyarrow.parquet as pq
 import pytest
-from shard_helpers import contents
+from tests.shards.shard_helpers import contents
 
 from captioner.errors import OutputError, ShardError, UsageError
 from captioner.shards import (

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from shard_helpers import contents, items_in, stamps
+from tests.shards.shard_helpers import contents, items_in, stamps
 
 from captioner.errors import OutputError, ShardError, StorageError
 from captioner.shards import ImageItem, atomic, build_images, read_manifest, verify
@@ -395,7 +395,7 @@ def test_a_folder_that_may_not_be_written_to_is_said_clearly(tmp_path, make_item
 KILLED = """
 import sys
 from pathlib import Path
-from shard_helpers import items_in
+from tests.shards.shard_helpers import items_in
 from captioner.shards import build_images
 root = Path(sys.argv[1])
 items = items_in(root / "data", 60)
@@ -413,7 +413,7 @@ def test_a_build_that_is_killed_at_any_moment_ends_with_the_same_bytes(tmp_path)
             [sys.executable, "-c", KILLED, str(tmp_path)],
             stdout=subprocess.PIPE,
             text=True,
-            cwd=Path(__file__).parent,
+            cwd=Path(__file__).parents[2],
         )
         with process:
             assert process.stdout.readline() == "begun\n"

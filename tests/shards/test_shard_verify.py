@@ -12,7 +12,7 @@ from captioner.shards import build_captions, build_images, verify
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """Image and caption shards of six images."""
-    from shard_helpers import items_in
+    from tests.shards.shard_helpers import items_in
 
     root = tmp_path_factory.mktemp("whole")
     build_images(items_in(root / "data", 6), root / "images", dataset="set", per_shard=4)
