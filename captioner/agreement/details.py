@@ -127,6 +127,8 @@ def _side(p: _Place) -> _Span:
 
 
 def _both_sides(p: _Place) -> _Span:
+    if p.starts_finding(p.end):
+        return None
     after = p.words[p.end : p.end + 3]
     of_them = after[:1] in (["of"], ["the"]) and any(w in ("lung", "eye", "side", "hemithorax") for w in after)
     return (p.start, p.end) if (after and after[0] in _PAIRED) or of_them else None

@@ -85,6 +85,7 @@ _HANGING = frozenset(
     additional associated consistent compatible characterized accompanied another other several multiple some any each every
     there also only so too yet plus per""".split()
 )
+_NEVER_LAST = frozenset("the a an of and or with whose their its".split())
 _HANGING_FINE = {
     "for": frozenset(("looked", "searched", "accounted", "tested", "screened", "sought", "evaluated", "assessed", "look", "search", "checked", "known")),
     "to": frozenset(("referred", "pointed", "attended", "close")),
@@ -137,6 +138,13 @@ _ECHO_WORDS = frozenset(
     """label prompt instruction request caption british american simple sentence word write lorem user feel let would
     mention include hope ground use using must the_user not state invent add""".split()
 )
+_ECHO_LATER = frozenset("write generate describe provide produce rewrite compose draft caption output".split())
+_ECHO_SENTENCE = re.compile(
+    r"[.!?:]\s+(?:please )?(?:(?:write|generate|describe|provide|produce|rewrite|compose|draft|output)\s+(?:a|an|the|one|this|it|only|captions?)\b"
+    r"|here(?:'s| is| are)\b.{0,40}\bcaption|captions?\s*\d*\s*:)",
+    re.IGNORECASE,
+)
+_BLANKS = re.compile(r"[ \t]+")
 _SPECIAL = re.compile(r"[<>&`*_~\[\]\\#|${}]|https?:|www\.")
 _JSON_MARKS = re.compile(r"[{}\[\]\":=]|'\s*:|\bnull\b|None,")
 _LIST_MARKS = re.compile(r"\d[.):]|\([a-z]\)|\bcaption\b|\boption\b|alternatively", re.IGNORECASE)
@@ -146,6 +154,9 @@ _BULLETS = frozenset("-*\u2022\u2013(0123456789")
 def problems(text: str, tokens: Tokens) -> list[Problem]:
     """Return why a text is no caption; an empty list if it is one. Linear in the text's length."""
     found: list[Problem] = []
+    original = text
+    if "  " in text or "\t" in text:
+        text = _BLANKS.sub(" ", text)
     vocabulary = set(tokens.words)
     count = sum(1 for w in tokens.words if w[0].isalnum())
     if not count or not any(len(w) > 1 and w[0].isalpha() for w in vocabulary):
@@ -159,6 +170,8 @@ def problems(text: str, tokens: Tokens) -> list[Problem]:
             found.append(("refusal", refusal.span()))
     special = _SPECIAL.search(text) is not None
     echo = _ECHO_START.match(text)
+    if echo is None and not _ECHO_LATER.isdisjoint(vocabulary):
+        echo = _ECHO_SENTENCE.search(text)
     if echo is None and (special or not _ECHO_WORDS.isdisjoint(vocabulary)):
         echo = _ECHO_ANYWHERE.search(text)
     if echo:
@@ -180,6 +193,8 @@ def problems(text: str, tokens: Tokens) -> list[Problem]:
         found.append(("cut_off", cut))
     if count > 3 * len(vocabulary) // 2 and _repeats(tokens.words):
         found.append(("repetition", None))
+    if text is not original:
+        found = [(kind, span if kind in ("question", "cut_off") else None) for kind, span in found]
     if "\ufffd" in text or "\x00" in text:
         found.append(("encoding", None))
     return found
@@ -292,10 +307,19 @@ def _cut_off(tokens: Tokens, stripped: str) -> tuple[int, int] | None:
     span = (tokens.starts[last], tokens.ends[last])
     if word in (",", ":", ";", "-", "(", "[", "/", "&", "+") or _ARTICLE_END.search(stripped[-12:]):
         return span
-    if word in _HANGING and last > 0:
+    named = word == "a" and last > 0 and words[last - 1] in ("grade", "type", "class", "category", "stage", "group")
+    if word in _HANGING and last > 0 and not named:
         fine = _HANGING_FINE.get(word)
         if fine is None or not ("*" in fine or words[last - 1] in fine):
             return span
+    for k in range(1, last):
+        if (
+            words[k] == "."
+            and words[k - 1] in _NEVER_LAST
+            and words[k - 2] != "grade"
+            and tokens.ends[k] < tokens.starts[k + 1]
+        ):
+            return tokens.starts[k - 1], tokens.ends[k - 1]
     if stripped.count("(") > stripped.count(")") or stripped.count("[") > stripped.count("]"):
         return span
     return None

@@ -15,6 +15,7 @@ GapHit = tuple[int, int, int, int, int]
 _GAP_WORDS = 4
 _GAP_REACH = 18
 _PICTURE_OPENS = frozenset(("in", "on", "by", "from"))
+_SHORTEST_LOWER = 3
 _FUNCTION = frozenset(
     "the a an is are was were be been being of in and or to that this its it has have seen shown present by not clearly also".split()
 )
@@ -25,16 +26,17 @@ _GAP_STOP = frozenset(
 LAYERS = 9
 
 
-def match(tokens: Tokens, trie: dict[str, Any], *, loud: bool) -> tuple[list[list[Hit]], list[GapHit]]:
+def match(tokens: Tokens, trie: dict[str, Any]) -> tuple[list[list[Hit]], list[GapHit]]:
     """Return the hits of each layer in the order of the text, and discontinuous mentions.
 
     Args:
         tokens: of the caption.
         trie: of the vocabulary.
-        loud: the caption is written in capitals, so that case tells nothing.
     """
     words = tokens.words
     n = len(words)
+    # In a text of one case throughout, capitals tell nothing.
+    shortest = 1 if tokens.text.isupper() else _SHORTEST_LOWER if tokens.text.islower() else 0
     layers: list[list[Hit]] = [[] for _ in range(LAYERS)]
     gaps: list[GapHit] = []
     ends = [0] * LAYERS
@@ -49,7 +51,7 @@ def match(tokens: Tokens, trie: dict[str, Any], *, loud: bool) -> tuple[list[lis
             entries = node.get(ENTRIES)
             if entries:
                 for layer, index, case, rest in entries:
-                    if case and not loud and not _capitals(tokens, i, j):
+                    if case and not _capitals(tokens, i, j, shortest):
                         continue
                     if rest:
                         found = _follow(words, j, n, rest)
@@ -75,9 +77,11 @@ def match(tokens: Tokens, trie: dict[str, Any], *, loud: bool) -> tuple[list[lis
     return layers, gaps
 
 
-def _capitals(tokens: Tokens, i: int, j: int) -> bool:
+def _capitals(tokens: Tokens, i: int, j: int, shortest: int) -> bool:
     """Say whether the text of an abbreviation has its capitals."""
     text = tokens.text[tokens.starts[i] : tokens.ends[j - 1]]
+    if shortest:
+        return len(text) >= shortest
     return sum(c.isupper() for c in text) >= 2 or (len(text) == 1 and text.isupper())
 
 
@@ -98,16 +102,9 @@ def _follow(words: list[str], at: int, n: int, rest: tuple[Words, ...]) -> tuple
                 return None
             if word in _PICTURE_OPENS and k + 1 < n and words[k + 1] in ("this", "the", "that", "these"):
                 # "the retinopathy seen in this colour photograph is diabetic": the picture is no part of the mention
-                past = next(
-                    (
-                        p
-                        for p in range(k + 2, min(n, k + 7))
-                        if words[p] in IMAGE and (p + 1 >= n or words[p + 1] not in IMAGE)
-                    ),
-                    None,
-                )
+                past = _picture_end(words, k + 2, n)
                 if past is not None:
-                    k = past + 1
+                    k = past
                     continue
             if word not in _FUNCTION:
                 content += 1
@@ -118,3 +115,14 @@ def _follow(words: list[str], at: int, n: int, rest: tuple[Words, ...]) -> tuple
             return None
         start, at = k, k + size
     return start, at
+
+
+def _picture_end(words: list[str], at: int, n: int) -> int | None:
+    """Return the token after "colour fundus photograph" where such a noun phrase begins."""
+    k = at
+    limit = min(n, at + 5)
+    while k < limit and words[k][0].isalnum() and words[k] not in _FUNCTION:
+        k += 1
+        if words[k - 1] in IMAGE and (k >= n or words[k] not in IMAGE):
+            return k
+    return None

@@ -103,8 +103,7 @@ class _Reader:
         self.tokens = tokens
         self.words = tokens.words
         self.vocabulary = vocabulary
-        loud = tokens.text.isupper()
-        self.layers, self.gaps = matcher.match(tokens, vocabulary.trie, loud=loud)
+        self.layers, self.gaps = matcher.match(tokens, vocabulary.trie)
         self.scopes = scope.resolve(tokens, self.layers[vb.CUE], vocabulary.cues)
 
     def read(self) -> Reading:
@@ -142,6 +141,15 @@ class _Reader:
             )
             reading.normal = states.normal(layers[vb.NORMAL])
             reading.normal += states.without_abnormality(layers[vb.ABNORMAL], self.vocabulary.abnormal, used)
+            # "normal apart from a cataract" calls only the rest normal.
+            kinds = self.vocabulary.cues
+            spared = {
+                self.scopes.sentence[start]
+                for start, _, index in self.scopes.cues
+                if kinds[index] == lx.EXCEPT and self.words[start] != "only"
+            }
+            if spared:
+                reading.normal = [s for s in reading.normal if self.scopes.sentence[s.start] not in spared]
         return reading
 
     def status(self, ranges: tuple[tuple[int, int], ...], inner: tuple[int, int]) -> tuple[int, int]:

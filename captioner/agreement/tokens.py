@@ -48,7 +48,7 @@ class Tokens:
 
 def tokenize(text: str) -> Tokens:
     """Return the tokens of any text, in one pass."""
-    plain, offsets = (text, None) if text.isascii() and not _INVISIBLE.search(text) else _normalise(text)
+    plain, places = (text, None) if text.isascii() and not _INVISIBLE.search(text) else _normalise(text)
     words: list[str] = []
     starts: list[int] = []
     ends: list[int] = []
@@ -56,8 +56,8 @@ def tokenize(text: str) -> Tokens:
         raw = match.group()
         forms = _forms.get(raw) or _learn(raw)
         start, end = match.span()
-        if offsets is not None:
-            start, end = offsets[start], offsets[end - 1] + 1
+        if places is not None:
+            start, end = places[start][0], places[end - 1][1]
         if len(forms) == 1:
             words.append(forms[0])
             starts.append(start)
@@ -74,10 +74,10 @@ def phrase(text: str) -> tuple[str, ...]:
     return tuple(tokenize(text).words)
 
 
-def _normalise(text: str) -> tuple[str, list[int]]:
-    """Return the text in compatibility form, and for each of its characters the index of the one it came from."""
+def _normalise(text: str) -> tuple[str, list[tuple[int, int]]]:
+    """Return the text in compatibility form, and for each of its characters the range that it came from."""
     out: list[str] = []
-    offsets: list[int] = []
+    places: list[tuple[int, int]] = []
     for i, char in enumerate(text):
         if char.isascii():
             new = char if char >= " " or char in "\t\n\r" else ""
@@ -92,10 +92,11 @@ def _normalise(text: str) -> tuple[str, list[int]]:
                 joined = unicodedata.normalize("NFC", out[-1] + new)
                 if len(joined) == 1:
                     out[-1] = joined
+                places[-1] = (places[-1][0], i + 1)
                 new = ""
         out.extend(new)
-        offsets.extend([i] * len(new))
-    return "".join(out), offsets
+        places.extend([(i, i + 1)] * len(new))
+    return "".join(out), places
 
 
 _forms: dict[str, tuple[str, ...]] = {}
