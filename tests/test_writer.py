@@ -323,7 +323,7 @@ class TestShippedSchemas:
                 assert caption[0].isupper(), caption
                 assert caption.endswith("."), caption
                 assert not re.search(
-                    r"[{}|_]|  |\b(\w+) \1\b|\b[Aa] [aeio]\w|\b[Aa]n [bcdfgjklmnpqrstvwxyz]\w", caption
+                    r"[{}|_]|  |\b(\w+) \1\b|(?<!grade )\b[Aa] [aeio]\w|\b[Aa]n [bcdfgjklmnpqrstvwxyz]\w", caption
                 ), caption
 
 
