@@ -18,7 +18,7 @@ ROWS = (
     ("chest/cxr_005.png", "cxr_consolidation|cxr_effusion", "AP"),
     ("chest/cxr_006.png", "cxr_normal", "PA"),
     ("chest/cxr_007.png", "cxr_normal", "PA"),
-    ("chest/cxr_008.png", "cxr_cardiomegaly", "PA"),
+    ("chest/cxr_008.png", "cxr_cardiomegaly", "AP"),
     ("fundus/eye_001.jpg", "dr_0", ""),
     ("fundus/eye_002.jpg", "dr_1", ""),
     ("fundus/eye_003.jpg", "dr_2", ""),

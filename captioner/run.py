@@ -268,8 +268,9 @@ def forecast(plan: Plan) -> Forecast:
     requests = 0 if plan.engine.name == "rules" else len(left)
     prompt_tokens = round(characters / max(1, len(rendered)) * requests / 4)
     caption_bytes = 160 * plan.spec.captions
-    images = 0
+    images, captions = 0, len(plan.samples.frame) * 200  # a Parquet table stores each support set once
     if plan.with_images:
+        captions = len(plan.samples.frame) * (caption_bytes + 1024)
         images = sum((plan.image_root / path).stat().st_size + 1024 for path in plan.samples.frame["path"])
         if (plan.out / "images" / "manifest.parquet").is_file():
             images = 0
@@ -283,7 +284,7 @@ def forecast(plan: Plan) -> Forecast:
         requests=requests,
         prompt_tokens=prompt_tokens,
         completion_tokens=requests * caption_bytes // 4,
-        disk_bytes=images + len(plan.samples.frame) * (caption_bytes + 1024) + len(asked) * 4 * caption_bytes,
+        disk_bytes=images + captions + len(asked) * 4 * caption_bytes,
     )
 
 
