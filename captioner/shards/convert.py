@@ -14,6 +14,8 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
+from captioner.shards.headers import plain_header
+
 Window = tuple[float, float] | Literal["file", "range"]
 
 STORED = {"jpg": "JPEG", "png": "PNG"}
@@ -107,6 +109,8 @@ def stored(payload: bytes, kind: str, conversion: Conversion, *, decode: bool) -
     Raises:
         Refused: it is damaged, or would have to be converted in a way that was not asked for.
     """
+    if not decode and conversion == NOTHING and (found := plain_header(payload, kind)):
+        return Stored(payload, *found, kind, converted=False)
     try:
         if kind == "dcm":
             return _encoded(_resized(_dicom(payload, conversion), conversion), kind, conversion)

@@ -61,12 +61,13 @@ class KeyIndex:
         self._keys[slot], self._values[slot] = key, value
 
     def _grow(self) -> None:
-        old = [pair for pair in zip(self._keys, self._values, strict=True) if pair[0]]
+        keys, values = self._keys, self._values
         self._keys = array("Q", bytes(16 * len(self._keys)))
         self._values = array("Q", bytes(16 * len(self._values)))
-        for key, value in old:
-            slot = self._slot(key)
-            self._keys[slot], self._values[slot] = key, value
+        for key, value in zip(keys, values, strict=True):
+            if key:
+                slot = self._slot(key)
+                self._keys[slot], self._values[slot] = key, value
 
 
 def _hash(text: str) -> int:

@@ -25,7 +25,7 @@ SUMS = "SHA256SUMS"
 VERSION = 1
 
 _METADATA = b"captioner"
-_ROW_GROUP = 16_384
+_ROW_GROUP = 4_096
 _COLUMNS = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),

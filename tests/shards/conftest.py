@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.shards.shard_helpers import items_in
 
 from captioner.shards import ImageItem
+from tests.shards.shard_helpers import items_in
 
 
 @pytest.fixture

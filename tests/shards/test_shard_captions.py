@@ -4,10 +4,10 @@ import json
 import tarfile
 
 import pytest
-from tests.shards.shard_helpers import contents, stamps
 
 from captioner.errors import OutputError, ShardError
 from captioner.shards import build_captions, build_images, load_captions, verify
+from tests.shards.shard_helpers import contents, stamps
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import tarfile
 
 import pyarrow.parquet as pq
 import pytest
-from tests.shards.shard_helpers import contents
 
 from captioner.errors import OutputError, ShardError, UsageError
 from captioner.shards import (
@@ -22,6 +21,7 @@ from captioner.shards import (
     export_unimed,
 )
 from captioner.shards.forms import joined
+from tests.shards.shard_helpers import contents
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from tests.shards.shard_helpers import contents, items_in, stamps
 
 from captioner.errors import OutputError, ShardError, StorageError
 from captioner.shards import ImageItem, atomic, build_images, read_manifest, verify
 from captioner.shards.index import KeyIndex
+from tests.shards.shard_helpers import contents, items_in, stamps
 
 
 def build(items, folder, **changes):
