@@ -30,7 +30,7 @@ _PLAIN = frozenset(
     obvious structural a an form kind finding feature to suggest suggesting indicate indicating demonstrable appreciable
     underlying evident in imaging pathologic pathological abnormal or no cardiopulmonary trace indication histological
     definite significant identifiable intrathoracic histologic thoracic ocular single all such photographic this whatsoever
-    nor is are seen and noted relevant microscopic show demonstrate reveal contain have display exhibit""".split()
+    nor is are seen and noted diagnostic relevant microscopic show demonstrate reveal contain have display exhibit""".split()
 )
 """What may stand between a denial and "abnormality" when all of it is denied."""
 

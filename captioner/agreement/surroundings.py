@@ -82,7 +82,7 @@ def _details(j: Judge, attributes: Mapping[str, str], known: Mapping[str, Attrib
             if (
                 d.kind in context.grants
                 or (d.kind == "device" and context.device)
-                or (d.kind == "severity" and context.graded)
+                or (d.kind in ("severity", "stage") and context.graded)
             ):
                 continue
             if d.kind == "laterality" and words[d.start] == "both" and not context.shown:
