@@ -108,7 +108,7 @@ def load_pipeline(name: str | Mapping[str, Any], overrides: Sequence[str] = ()) 
     try:
         return PipelineSpec.model_validate(data)
     except ValidationError as e:
-        known = _paths(PipelineSpec)
+        known = setting_names(PipelineSpec)
         unknown = [".".join(map(str, i["loc"])) for i in e.errors() if i["type"] == "extra_forbidden"]
         hint = did_you_mean(unknown[0], known) if unknown else ""
         raise PipelineError(f"{where}{' with --set' if overrides else ''}: {explain(e)}.{hint}") from None
@@ -129,11 +129,11 @@ def _override(data: dict[str, Any], override: str) -> None:
         data[last] = text
 
 
-def _paths(model: type[Model], prefix: str = "") -> list[str]:
+def setting_names(model: type[Model], prefix: str = "") -> list[str]:
     """Return the dotted names of all settings."""
     names = []
     for name, info in model.model_fields.items():
         names.append(prefix + (info.alias or name))
         if isinstance(info.annotation, type) and issubclass(info.annotation, Model):
-            names += _paths(info.annotation, f"{prefix}{name}.")
+            names += setting_names(info.annotation, f"{prefix}{name}.")
     return names

@@ -1,0 +1,55 @@
+"""The documentation: settings and commands that it names exist, and none is left out."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from captioner.pipeline import PipelineSpec, setting_names
+from tests.conftest import REPOSITORY
+
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+
+
+def test_the_page_on_pipelines_names_every_setting_and_no_other():
+    text = (REPOSITORY / "docs" / "pipelines.md").read_text(encoding="utf-8")
+    table = re.findall(r"^\| (`.+?`) \|", text, re.MULTILINE)
+    named = {name for cell in table for name in re.findall(r"`([a-z_.]+)`", cell)}
+    sections = {n.split(".")[0] for n in setting_names(PipelineSpec) if "." in n}
+    assert named == set(setting_names(PipelineSpec)) - sections
+
+
+def commands(page):
+    """Every captioner command of a page's code blocks, with its options."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    for block in re.findall(r"^```(?:sh|bash|console)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for line in block.splitlines():
+            if match := re.match(r"(?:\$ )?captioner ((?:[a-z-]+ ?)+)(.*)", line.split("#")[0]):
+                yield match[1].split(), re.findall(r"(?<!\S)(--[a-z-]+)", match[2])
+
+
+CALLS = sorted({(tuple(words), tuple(options)) for page in PAGES for words, options in commands(page)})
+
+
+@pytest.mark.parametrize(("words", "options"), CALLS, ids=" ".join)
+def test_every_command_in_the_documentation_exists_with_its_options(words, options):
+    groups = {"prompt", "schema", "shards"}
+    command = words[:2] if words and words[0] in groups else words[:1]
+    done = subprocess.run(
+        [sys.executable, "-m", "captioner", *command, "--help"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={"COLUMNS": "200", "PATH": ""},
+    )
+    assert done.returncode == 0, done.stderr
+    for option in options:
+        assert option in done.stdout
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(REPOSITORY)))
+def test_every_link_to_a_file_leads_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if not re.match(r"[a-z]+:", target):
+            assert (page.parent / target).exists(), target
