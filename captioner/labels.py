@@ -15,6 +15,7 @@ from captioner.schema import (
     LabelClass,
     LabelSchema,
     LiteralsTable,
+    MarksTable,
     OneHotTable,
     fold_label,
     load_library,
@@ -63,7 +64,7 @@ class Statement:
 class _Meaning:
     """What one label string says."""
 
-    kind: Literal["positive", "uncertain", "dropped", "unknown"]
+    kind: Literal["positive", "uncertain", "dropped", "refused", "unknown"]
     codes: tuple[str, ...]
     label: str
 
@@ -86,6 +87,7 @@ class Reader:
         self._map = {fold_label(k): v for k, v in rules.map.items()}
         self._drop = {fold_label(k): v for k, v in rules.drop.items()}
         self._uncertain = {fold_label(k): v for k, v in rules.uncertain.items()}
+        self._refuse = {fold_label(k): v for k, v in rules.refuse.items()}
         self._place = {c.code: (schema.modality_of(c), schema.anatomy_of(c)) for c in schema.classes}
         self._implied = {code: _closure(schema, code) for code in schema.codes}
 
@@ -162,6 +164,12 @@ class Reader:
                 said.refuse("unknown_label", column, value, f"{value!r} is not a code of this column; known: {known}")
         return said
 
+    def marked(self, table: MarksTable, cell: str) -> Statement:
+        """Read a cell that holds marks, or says that there are none."""
+        said = Statement()
+        said.say(table.absent if cell.strip() in table.unmarked else table.present, "positive")
+        return said
+
     def _joined(self, said: Statement, cell: str, separator: str | None, column: str) -> None:
         whole = separator is None or (self._has_labels_with(separator) and self._meaning(cell).kind != "unknown")
         for part in (cell,) if whole else cell.split(separator):
@@ -176,6 +184,8 @@ class Reader:
         meaning = self._meaning(label)
         if meaning.kind == "dropped":
             said.dropped.append(meaning.label)
+        elif meaning.kind == "refused":
+            said.refuse("refused_label", column, meaning.label, self._refuse[fold_label(meaning.label)])
         elif meaning.kind != "unknown":
             for code in meaning.codes:
                 said.say(code, meaning.kind)
@@ -198,6 +208,8 @@ class Reader:
             return _Meaning("positive", self._map[folded], label)
         if folded in self._uncertain:
             return _Meaning("uncertain", (self._uncertain[folded],), label)
+        if folded in self._refuse:
+            return _Meaning("refused", (), label)
         return _Meaning("dropped" if folded in self._drop else "unknown", (), label)
 
     def _unknown(self, label: str) -> str:
@@ -208,7 +220,7 @@ class Reader:
         rules = self.schema.labels
         # Of spellings that differ only in case, the last is suggested: the code.
         own = (word for c in self.schema.classes for word in (c.name, *c.aliases, c.code))
-        return (*rules.map, *rules.drop, *rules.uncertain, *self._here, *own)
+        return (*rules.strings, *self._here, *own)
 
     # ---- statements → labels
 
@@ -238,6 +250,9 @@ class Reader:
             return Refusal("contradiction", column, value, reason)
         if self.schema.negatives == "closed_world":
             negative = negative | self._unlabelled(positive, uncertain)
+        # That an image is not normal, or not free of something, is no statement that a caption could make.
+        negative = {c for c in negative if self.schema[c].kind not in ("normal", "absence")}
+        uncertain = {c for c in uncertain if self.schema[c].kind not in ("normal", "absence")}
         if negative or uncertain:
             implied = {i for code in positive for i in self._implied[code]}
             negative = {c for c in negative if c not in implied and self.schema[c].concept not in implied}

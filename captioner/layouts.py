@@ -13,13 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from captioner.errors import SchemaError, TableError, did_you_mean
+from captioner.joins import JoinedSheet
 from captioner.labels import Reader, Statement
 from captioner.references import EXTENSIONS
 from captioner.schema import (
     CodesTable,
     FoldersTable,
+    Join,
     LabelSchema,
     LiteralsTable,
+    MarksTable,
     NamesTable,
     OneHotTable,
     Table,
@@ -29,7 +32,7 @@ from captioner.schema import (
 )
 from captioner.sheets import SUFFIXES, Sheet
 
-FileTable = NamesTable | LiteralsTable | OneHotTable | CodesTable | ViewsTable
+FileTable = NamesTable | LiteralsTable | OneHotTable | CodesTable | MarksTable | ViewsTable
 Cells = tuple[str, ...]
 ReadCells = Callable[[Reader, Cells], Statement]
 
@@ -38,7 +41,7 @@ ReadCells = Callable[[Reader, Cells], Statement]
 class Source:
     """A file of a layout."""
 
-    sheet: Sheet
+    sheet: Sheet | JoinedSheet
     entry: TableFile | None
     columns: dict[str, int]
     missing: list[str]
@@ -113,10 +116,13 @@ def _open(schema: LabelSchema, layout: FileTable, found: Sequence[Path], place: 
     """Return the files of a layout; for one file that is named explicitly, whatever it is called."""
     if place.is_file():
         entry = next((e for e in layout.files if _matches(e, place)), None)
-        return [_source(schema, layout, place, entry, place)]
+        siblings = [p for p in place.parent.iterdir() if p.is_file()] if layout.join else []
+        return [_source(schema, layout, place, entry, place, found=siblings)]
     if not layout.files:
         return [
-            s for path in found if path.name.lower().endswith(SUFFIXES) and (s := _try(schema, layout, path, place))
+            s
+            for path in found
+            if path.name.lower().endswith(SUFFIXES) and (s := _try(schema, layout, path, place, found))
         ]
     chosen: dict[Path, TableFile] = {}
     for entry in layout.files:
@@ -124,18 +130,18 @@ def _open(schema: LabelSchema, layout: FileTable, found: Sequence[Path], place: 
             if _matches(entry, path):
                 chosen.setdefault(path, entry)
     _refuse_copies(chosen)
-    return [_source(schema, layout, path, entry, place) for path, entry in chosen.items()]
+    return [_source(schema, layout, path, entry, place, found=found) for path, entry in chosen.items()]
 
 
-def _try(schema: LabelSchema, layout: FileTable, path: Path, place: Path) -> Source | None:
+def _try(schema: LabelSchema, layout: FileTable, path: Path, place: Path, found: Sequence[Path]) -> Source | None:
     """Return a file that nobody has named, if it can be read at all."""
     try:
-        return _source(schema, layout, path, None, place)
+        return _source(schema, layout, path, None, place, found=found)
     except TableError:
         return None
 
 
-def _matches(entry: TableFile, path: Path) -> bool:
+def _matches(entry: TableFile | Join, path: Path) -> bool:
     return fnmatch.fnmatch(path.name.lower(), entry.match.lower())
 
 
@@ -147,20 +153,48 @@ def _refuse_copies(paths: Iterable[Path]) -> None:
             raise TableError(f"label table {name!r} is there {count} times: {places}. Say which one to read")
 
 
-def _source(schema: LabelSchema, layout: FileTable, path: Path, entry: TableFile | None, place: Path) -> Source:
-    sheet = Sheet(path, encoding=layout.encoding, delimiter=layout.delimiter, header=layout.header, sheet=layout.sheet)
+def _source(
+    schema: LabelSchema,
+    layout: FileTable,
+    path: Path,
+    entry: TableFile | None,
+    place: Path,
+    *,
+    found: Sequence[Path],
+) -> Source:
+    sheet: Sheet | JoinedSheet = Sheet(
+        path, encoding=layout.encoding, delimiter=layout.delimiter, header=layout.header, sheet=layout.sheet
+    )
+    if all(position_of(_positions(sheet), c) is not None for c in layout.columns_needed):
+        for join in layout.join:
+            sheet = JoinedSheet(sheet, Sheet(_joined_file(join, path, found)), join.on)
     columns = _positions(sheet)
     needed = [*layout.columns_needed, *_image_columns(schema, layout)]
     if isinstance(layout, OneHotTable) and not layout.columns:
         codes = [c for c in columns if schema.find(c)]
         needed += [] if codes else [schema.codes[0]]
-    needed += [c for c in (layout.split, layout.group) if c]
+    needed += [c for c in (layout.split, layout.group, layout.merge and layout.merge.reader) if c]
+    needed += layout.where
     missing = [c for c in dict.fromkeys(needed) if position_of(columns, c) is None]
     name = path.name if place.is_file() else path.relative_to(place).as_posix()
     return Source(sheet, entry, columns, missing, name)
 
 
-def _positions(sheet: Sheet) -> dict[str, int]:
+def _joined_file(join: Join, path: Path, found: Sequence[Path]) -> Path:
+    """Return the file to join to a table: the one in the table's folder, or else the only one there is."""
+    matching = [p for p in found if _matches(join, p)]
+    near = [p for p in matching if p.parent == path.parent] or matching
+    if not near:
+        on = ", ".join(map(repr, join.on))
+        raise TableError(f"{path}: no file {join.match} beside it, which says more of its rows by {on}; put it there")
+    _refuse_copies(near)
+    if len(near) > 1:
+        names = ", ".join(sorted(p.name for p in near))
+        raise TableError(f"{path}: several files match {join.match}: {names}. Leave one of them there")
+    return near[0]
+
+
+def _positions(sheet: Sheet | JoinedSheet) -> dict[str, int]:
     """Return column name → position. A name that stands twice is left out: which one is meant, nobody knows."""
     count = Counter(sheet.names)
     return {name: i for i, name in enumerate(sheet.names) if name and count[name] == 1}
@@ -260,6 +294,8 @@ def views_of(schema: LabelSchema, layout: FileTable, source: Source) -> list[Vie
         labels, read = (layout.column,), partial(_read_literals, layout)
     elif isinstance(layout, CodesTable):
         labels, read = tuple(layout.codes), partial(_read_codes, layout)
+    elif isinstance(layout, MarksTable):
+        labels, read = (layout.column,), partial(_read_marks, layout)
     else:
         targets = _one_hot_targets(schema, layout, source)
         labels, read = tuple(targets), partial(_read_one_hot, layout, targets)
@@ -283,6 +319,10 @@ def _read_codes(layout: CodesTable, reader: Reader, cells: Cells) -> Statement:
     return reader.coded(layout, dict(zip(layout.codes, cells, strict=True)))
 
 
+def _read_marks(layout: MarksTable, reader: Reader, cells: Cells) -> Statement:
+    return reader.marked(layout, cells[0])
+
+
 def _read_one_hot(layout: OneHotTable, targets: dict[str, str | None], reader: Reader, cells: Cells) -> Statement:
     return reader.one_hot(layout, targets, dict(zip(targets, cells, strict=True)))
 
@@ -291,7 +331,8 @@ def _one_hot_targets(schema: LabelSchema, layout: OneHotTable, source: Source) -
     """Return column → class code. A column of 0 and 1 that is no class is kept as None: its rows must not pass."""
     if layout.columns:
         return dict(layout.columns)
-    other = {*layout.ignore, *_image_columns(schema, layout), layout.split, layout.group}
+    other = {*layout.ignore, *_image_columns(schema, layout), layout.split, layout.group, *layout.where}
+    other |= {layout.merge.reader} if layout.merge else set()
     other |= {c for a in schema.attributes.values() for c in (a.column, *a.aliases)}
     folded = {fold_label(c) for c in other if c}
     targets: dict[str, str | None] = {}
@@ -332,7 +373,7 @@ def _printable(path: str) -> str:
 
 def _folder_label(schema: LabelSchema, folder: str) -> str | None:
     """Return the longest run of folder names that is a class, the one nearest to the image first."""
-    rules = {fold_label(k) for k in (*schema.labels.map, *schema.labels.drop, *schema.labels.uncertain)}
+    rules = {fold_label(k) for k in schema.labels.strings}
     parts = folder.split("/")
     for end in range(len(parts), 0, -1):
         for start in range(end):

@@ -9,6 +9,7 @@ concept each of its codes stands for. A class may take its meaning from a concep
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -140,6 +141,25 @@ class Attribute(Model):
     )
 
 
+class Join(Model):
+    """Another file beside a table, that says more of its rows: the images of a study, the split of an image."""
+
+    match: Text = Field(description="glob on the file's name, such as 'mimic-cxr-2.0.0-metadata.csv*'")
+    on: tuple[Text, ...] = Field(
+        min_length=1, description="columns that both have; a row that finds several there becomes several rows"
+    )
+
+
+class Merge(Model):
+    """How the rows of one image become one: a row may be a box, a finding, or what one reader says."""
+
+    reader: Text | None = Field(default=None, description="the column that says who read the image; none: one reader")
+    agree: Literal["majority", "any", "all"] = Field(
+        default="majority",
+        description="how many readers must name a class; one that fewer name is left open, and so never said",
+    )
+
+
 class _Table(Model):
     """What every layout has."""
 
@@ -153,8 +173,19 @@ class _Table(Model):
     image: Text | None = Field(
         default=None, description="how a row names its image: a column, or a pattern such as '{id_code}.png'"
     )
+    image_pattern: Text | None = Field(
+        default=None, description="regular expression; what it finds in the image's reference is the reference"
+    )
     split: Text | None = Field(default=None, description="the column that holds the split")
     group: Text | None = Field(default=None, description="the column that holds the patient or study")
+    group_pattern: Text | None = Field(
+        default=None, description="regular expression; what it finds in the group's column is the group"
+    )
+    where: Mapping[Text, tuple[Cell, ...]] = Field(
+        default={}, description="column → its values in rows that are used; other rows are rejects, with that reason"
+    )
+    join: tuple[Join, ...] = Field(default=(), description="files that say more of the rows, joined in this order")
+    merge: Merge | None = Field(default=None, description="for tables that have several rows for one image")
 
     @property
     def columns_needed(self) -> tuple[str, ...]:
@@ -215,6 +246,20 @@ class CodesTable(_Table):
         return tuple(self.codes)
 
 
+class MarksTable(_Table):
+    """A column holds marks (a mask, shapes, boxes) where something is there, and nothing where it is not."""
+
+    layout: Literal["marks"]
+    column: Text
+    unmarked: tuple[Cell, ...] = Field(default=("",), description="what the column holds where nothing is marked")
+    present: Cell = Field(description="the class code of a row with a mark")
+    absent: Cell = Field(description="the class code of a row without one")
+
+    @property
+    def columns_needed(self) -> tuple[str, ...]:
+        return (self.column,)
+
+
 class FoldersTable(_Table):
     """No file at all: the folder of an image, below the root, is its label."""
 
@@ -235,7 +280,8 @@ class ViewsTable(_Table):
 
 
 Table = Annotated[
-    NamesTable | LiteralsTable | OneHotTable | CodesTable | FoldersTable | ViewsTable, Field(discriminator="layout")
+    NamesTable | LiteralsTable | OneHotTable | CodesTable | MarksTable | FoldersTable | ViewsTable,
+    Field(discriminator="layout"),
 ]
 
 
@@ -245,6 +291,12 @@ class LabelRules(Model):
     map: Mapping[Cell, tuple[Cell, ...]] = Field(default={}, description="one string that means several classes")
     drop: Mapping[Cell, Text] = Field(default={}, description="string → why it says nothing that a caption may use")
     uncertain: Mapping[Cell, Cell] = Field(default={}, description="'suspected glaucoma' → the class it leaves open")
+    refuse: Mapping[Cell, Text] = Field(default={}, description="string → why no row that has it can be used")
+
+    @property
+    def strings(self) -> tuple[str, ...]:
+        """Every string that a rule speaks of."""
+        return (*self.map, *self.drop, *self.uncertain, *self.refuse)
 
 
 class LabelSchema(Model):
@@ -280,11 +332,15 @@ class LabelSchema(Model):
     def _consistent(self) -> Self:
         labels = self._by_label  # raises on a label owned twice
         for table in self.tables:
+            _check_pattern("image_pattern", table.image_pattern)
+            _check_pattern("group_pattern", table.group_pattern)
             targets: list[str] = []
             if isinstance(table, OneHotTable):
                 targets = [*table.columns.values(), *([table.all_negative] if table.all_negative else [])]
             elif isinstance(table, CodesTable):
                 targets = [code for values in table.codes.values() for code in values.values()]
+            elif isinstance(table, MarksTable):
+                targets = [table.present, table.absent]
             for target in targets:
                 if target not in self._by_code:
                     raise ValueError(f"a table names class {target!r}, which is not in classes")
@@ -297,10 +353,10 @@ class LabelSchema(Model):
                     raise ValueError(
                         f"labels: {source!r} stands for {target!r}, which is not a class{did_you_mean(target, self._by_code)}"
                     )
-        for source in (*self.labels.map, *self.labels.drop, *self.labels.uncertain):
+        for source in self.labels.strings:
             if fold_label(source) in labels:
                 raise ValueError(f"labels: {source!r} is also a class or an alias of one")
-        rules = {fold_label(s) for s in (*self.labels.map, *self.labels.drop, *self.labels.uncertain)}
+        rules = {fold_label(s) for s in self.labels.strings}
         for table in self.tables:
             for file in table.files:
                 for target in file.labels.values():
@@ -419,6 +475,14 @@ class Library:
         """Sixteen hex digits over all of it."""
         parts = (self.concepts, self.modalities, self.anatomies)
         return hash_of([{k: v.model_dump(mode="json", exclude_defaults=True) for k, v in p.items()} for p in parts])
+
+
+def _check_pattern(name: str, pattern: str | None) -> None:
+    if pattern is not None:
+        try:
+            re.compile(pattern)
+        except re.error as e:
+            raise ValueError(f"{name} {pattern!r} is not a regular expression: {e}") from None
 
 
 def fold_label(label: str) -> str:

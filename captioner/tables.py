@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from captioner.errors import TableError, did_you_mean
-from captioner.labels import Labels, Reader, Refusal
+from captioner.labels import Labels, Reader, Refusal, Statement
 from captioner.layouts import (
     Cells,
     Choice,
@@ -30,8 +30,9 @@ from captioner.layouts import (
     read_folder,
     views_of,
 )
+from captioner.merging import merge_statements
 from captioner.references import Problem, all_differ, name_samples
-from captioner.schema import FoldersTable, LabelSchema, fold_label
+from captioner.schema import FoldersTable, LabelSchema, Merge, fold_label
 
 __all__ = ["REJECT_COLUMNS", "Labels", "SampleTable", "read_samples"]
 
@@ -111,7 +112,7 @@ class _Builder:
         self.rows = 0
         self.notes: list[str] = []
         self.outcomes: list[Labels | Refusal] = []
-        self._dropped: list[list[str]] = []
+        self._said: list[Statement] = []
         self._without_attribute: dict[str, list[Source]] = {}
 
     # one outcome for each distinct content of the label cells
@@ -125,13 +126,14 @@ class _Builder:
             shown = [(c, v) for c, v in zip(columns, cells, strict=True) if v.strip() not in ("", "0", "0.0")]
             column, value = ", ".join(c for c, _ in shown), ", ".join(f"{c}={v}" for c, v in shown)
         self.outcomes.append(reader.judge(said, column, value))
-        self._dropped.append(said.dropped)
+        self._said.append(said)
         return len(self.outcomes) - 1
 
     def add_file(self, layout: FileTable, source: Source) -> None:
         views = views_of(self.schema, layout, source)
         extra = self._extra_columns(layout, source)
-        positions = {c: position_of(source.columns, c) for c in _needed(views, extra)}
+        beside = [*layout.where, *([layout.merge.reader] if layout.merge and layout.merge.reader else [])]
+        positions = {c: position_of(source.columns, c) for c in (*_needed(views, extra), *beside)}
         at = {c: p for c, p in positions.items() if p is not None}
         plain = [at[c] for c in (*(c for v in views for c in v.image_columns), layout.group) if c]
         content = source.sheet.read(list(at.values()), plain=plain)
@@ -150,13 +152,21 @@ class _Builder:
             )
         if not count and not content.overlong:
             raise TableError(f"{source.sheet.path}: the file has a header and no rows")
+        rows = content.rows
+        for column, wanted in layout.where.items():
+            use = self._chosen(source, rows, column, values[column], wanted)
+            rows = rows[use]
+            values = {c: array.filter(pa.array(use)) for c, array in values.items()}
         more: dict[str, pa.Array | str] = {"split": (source.entry.split if source.entry else None) or "", "group": ""}
         for name, (column, mapping) in extra.items():
             if column in values:
                 cells = values[column]
-                more[name] = pc.utf8_trim_whitespace(cells) if name == "group" else _mapped(_encoded(cells), mapping)
+                more[name] = _groups(cells, layout) if name == "group" else _mapped(_encoded(cells), mapping)
             else:
                 more[name] = ""
+        if layout.merge:
+            reader_column = layout.merge.reader
+            more["reader"] = _mapped(_encoded(values[reader_column]), {}) if reader_column else ""
         folder = source.entry.folder if source.entry else None
         reader = Reader(self.schema, source.entry.labels if source.entry else {})
         for view in views:
@@ -164,9 +174,25 @@ class _Builder:
             read = [self.outcome(reader, view.label_columns, cells, view.read) for cells in distinct]
             outcomes = np.array(read, dtype=np.int64)
             image = view.reference([values[c] for c in view.image_columns])
+            if layout.image_pattern:
+                found = _found(image, layout.image_pattern)
+                image = pc.if_else(pc.equal(found, ""), image, found)
             if folder:
                 image = _below(folder, image)
-            self.parts.append(_Part(source.name, content.rows, image, outcomes[inverse], more))
+            self.parts.append(_Part(source.name, rows, image, outcomes[inverse], more))
+
+    def _chosen(
+        self, source: Source, rows: npt.NDArray[np.int64], column: str, cells: pa.Array, wanted: Sequence[str]
+    ) -> npt.NDArray[np.bool_]:
+        """Return which rows hold one of some values in a column; the others are rejects."""
+        cells = _encoded(cells)
+        good = np.array([v.strip() in wanted for v in cells.dictionary.to_pylist()], dtype=bool)
+        use = good[cells.indices.to_numpy(zero_copy_only=False)] if len(cells) else np.zeros(0, dtype=bool)
+        if not use.all():
+            left = cells.cast(pa.string()).filter(pa.array(~use)).to_pandas().to_numpy()
+            reason = f"only rows in which {column!r} is {' or '.join(map(repr, wanted))} are used"
+            self._reject(file=source.name, row=rows[~use], column=column, value=left, code="not_chosen", reason=reason)
+        return use
 
     def _extra_columns(self, layout: FileTable, source: Source) -> dict[str, tuple[str, dict[str, str]]]:
         """Return output column → column of the file and what its values mean."""
@@ -218,6 +244,8 @@ class _Builder:
         self._note_dropped(np.bincount(frame["labels"].to_numpy(), minlength=len(self.outcomes)))
         keep = np.ones(len(frame), dtype=bool)
         self._refuse_references(frame, keep, problems)
+        if not isinstance(source.layout, FoldersTable) and source.layout.merge:
+            frame, keep = self._merged(frame[keep], source.layout.merge)
         self._refuse_labels(frame, keep)
         combinations, position = self._combinations(frame["labels"].to_numpy()[keep])
         frame["labels"] = position[frame["labels"].to_numpy()]
@@ -238,7 +266,8 @@ class _Builder:
             "key": keys.to_pandas(),
             "labels": np.concatenate([p.outcomes for p in self.parts]),
         }
-        for name in ("split", "group", *self.schema.attributes):
+        readers = ("reader",) if "reader" in self.parts[0].extra else ()
+        for name in ("split", "group", *self.schema.attributes, *readers):
             columns = ((p.extra[name], len(p.rows)) for p in self.parts)
             if name == "group":  # nearly as many values as rows: plain text
                 data[name] = pa.concat_arrays(
@@ -257,6 +286,36 @@ class _Builder:
             codes, reasons = [p.code for p in problems.values()], [p.reason for p in problems.values()]
             self._reject_rows(frame.iloc[rows], column="image", value=values, code=codes, reason=reasons)
             keep[rows] = False
+
+    def _merged(self, frame: pd.DataFrame, how: Merge) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:
+        """Return the first row of each image, with labels that its rows give together."""
+        image, _ = pd.factorize(frame["key"])
+        readers: list[dict[str, set[int]]] = [{} for _ in range(image.max(initial=-1) + 1)]
+        for position, reader, outcome in zip(image, frame["reader"].tolist(), frame["labels"].tolist(), strict=True):
+            readers[position].setdefault(reader, set()).add(outcome)
+        judge = Reader(self.schema)
+        outcome_of: dict[tuple[tuple[int, ...], ...], int] = {}
+        labels = np.empty(len(readers), dtype=np.int64)
+        for image_number, said in enumerate(readers):
+            rows = tuple(sorted(tuple(sorted(outcomes)) for outcomes in said.values()))
+            if rows not in outcome_of:
+                together = merge_statements(self.schema, how, [[self._said[i] for i in one] for one in rows])
+                value = "; ".join(dict.fromkeys(self._shown(i) for one in rows for i in one))
+                outcome_of[rows] = len(self.outcomes)
+                self.outcomes.append(judge.judge(together, "several rows", value))
+                self._said.append(together)
+            labels[image_number] = outcome_of[rows]
+        first = frame.drop_duplicates("key").drop(columns="reader").reset_index(drop=True)
+        first["labels"] = labels
+        if len(first) < len(frame):
+            agree = {"any": "any of them", "majority": "most of them", "all": "all of them"}[how.agree]
+            whose = f"; of several readers, {agree} must say a label" if how.reader else ""
+            self.notes.append(f"{len(frame)} rows are {len(first)} images{whose}")
+        return first, np.ones(len(first), dtype=bool)
+
+    def _shown(self, outcome: int) -> str:
+        said = self._said[outcome]
+        return " + ".join(sorted(said.positive) + said.dropped) or "nothing"
 
     def _refuse_labels(self, frame: pd.DataFrame, keep: npt.NDArray[np.bool_]) -> None:
         refusals = [o if isinstance(o, Refusal) else None for o in self.outcomes]
@@ -305,8 +364,8 @@ class _Builder:
 
     def _note_dropped(self, counts: npt.NDArray[np.int64]) -> None:
         dropped: Counter[str] = Counter()
-        for labels, count in zip(self._dropped, counts, strict=True):
-            for label in set(labels):
+        for said, count in zip(self._said, counts, strict=True):
+            for label in set(said.dropped):
                 dropped[label] += int(count)
         rules = {fold_label(k): why for k, why in self.schema.labels.drop.items()}
         for label, count in dropped.most_common():
@@ -360,6 +419,17 @@ def _mapped(column: pa.DictionaryArray, mapping: dict[str, str]) -> pa.Dictionar
     codes = np.array([distinct[m] for m in meanings], dtype=np.int32)
     indices = codes[column.indices.to_numpy(zero_copy_only=False)] if len(codes) else column.indices
     return pa.DictionaryArray.from_arrays(pa.array(indices), pa.array(list(distinct), type=pa.string()))
+
+
+def _groups(cells: pa.Array, layout: FileTable) -> pa.Array:
+    """Return the groups of a column, without what the layout's pattern leaves out of them."""
+    text = pc.utf8_trim_whitespace(cells.cast(pa.string()))
+    return text if layout.group_pattern is None else _found(text, layout.group_pattern)
+
+
+def _found(texts: pa.Array, pattern: str) -> pa.Array:
+    """Return what a regular expression finds in each text, empty where it finds nothing."""
+    return pc.fill_null(pc.struct_field(pc.extract_regex(texts, f"(?P<found>{pattern})"), "found"), "")
 
 
 def _below(folder: str, images: pa.Array) -> pa.Array:
