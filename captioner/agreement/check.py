@@ -32,6 +32,7 @@ class Checker:
     Attributes:
         schema: the dataset's schema.
         library: the concepts, modalities and anatomies.
+        vocabulary: the schema, compiled.
         version: the rules' version and a hash of the vocabulary; checkers of one version give the same verdicts.
     """
 
@@ -43,7 +44,7 @@ class Checker:
         vocabulary = _compiled.get(key)
         if vocabulary is None:
             vocabulary = _compiled[key] = compile_vocabulary(schema, self.library)
-        self._vocabulary = vocabulary
+        self.vocabulary = vocabulary
         self._contexts: dict[tuple[int, ...], Context] = {}
         self._labels: dict[str, int] = {}
         self._wordings: dict[int, tuple[str, ...]] = {}
@@ -83,9 +84,9 @@ class Checker:
             if tokens.words:
                 judge = Judge(
                     caption,
-                    read(tokens, self._vocabulary),
+                    read(tokens, self.vocabulary),
                     context,
-                    self._vocabulary,
+                    self.vocabulary,
                     negatives=denied,
                     closed_world=self.schema.negatives == "closed_world",
                     accept=self._accept,
@@ -108,7 +109,7 @@ class Checker:
     def _label(self, label: str) -> int:
         index = self._labels.get(label)
         if index is None:
-            index = self._vocabulary.by_code[self.schema.resolve(label).code]
+            index = self.vocabulary.by_code[self.schema.resolve(label).code]
             if len(self._labels) < _CONTEXTS:
                 self._labels[label] = index
         return index
@@ -116,7 +117,7 @@ class Checker:
     def _context(self, labels: tuple[int, ...]) -> Context:
         context = self._contexts.get(labels)
         if context is None:
-            context = context_of(labels, self._vocabulary, self.library)
+            context = context_of(labels, self.vocabulary, self.library)
             if len(self._contexts) < _CONTEXTS:
                 self._contexts[labels] = context
         return context
@@ -124,7 +125,7 @@ class Checker:
     def _accept(self, label: int) -> tuple[str, ...]:
         found = self._wordings.get(label)
         if found is None:
-            code = self._vocabulary.meanings[label].code or ""
+            code = self.vocabulary.meanings[label].code or ""
             found = self._wordings[label] = accepted(self.schema, code)[:_ACCEPTED]
         return found
 

@@ -183,7 +183,7 @@ def test_the_built_in_writer_agrees_with_itself(name):
 def test_a_caption_of_one_class_fails_under_every_class_that_it_does_not_imply(name):
     schema = load_schema(name)
     checker = Checker(schema)
-    vocabulary = checker._vocabulary
+    vocabulary = checker.vocabulary
     pairs = 0
     passed = []
     for k, item in enumerate(schema.classes):
