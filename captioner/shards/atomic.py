@@ -87,5 +87,8 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems do not know this; they keep names by themselves
+            raise
     finally:
         os.close(descriptor)

@@ -290,13 +290,17 @@ def _loaded(
         yield from map(work, items)
         return
     with ThreadPoolExecutor(workers, "decode") as pool:
-        ahead: deque[Future[Loaded | ImageProblem | None]] = deque()
+        ahead: deque[Future[Loaded | ImageProblem | None] | None] = deque()
         for item in items:
-            ahead.append(pool.submit(work, item))
+            ahead.append(None if item is None else pool.submit(work, item))
             if len(ahead) > 2 * workers:
-                yield ahead.popleft().result()
+                yield _result(ahead.popleft())
         while ahead:
-            yield ahead.popleft().result()
+            yield _result(ahead.popleft())
+
+
+def _result(future: Future[Loaded | ImageProblem | None] | None) -> Loaded | ImageProblem | None:
+    return None if future is None else future.result()
 
 
 def _load_new(

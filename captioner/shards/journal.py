@@ -45,23 +45,24 @@ class Journal:
         """
         self.path = folder / NAME
         with atomic.storage(self.path):
-            self._file = self.path.open("a+b")
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             self._lock()
             self._repair()
             self._begin(settings)
         except BaseException:
-            self._file.close()
+            os.close(self._descriptor)
             raise
 
     def _lock(self) -> None:
+        free = True
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             free = False
-        else:
-            free = os.fstat(self._file.fileno()).st_nlink > 0  # 0: the other build finished between our open and lock
-        if not free:
+        except OSError:  # a file system that knows no locks
+            return
+        if not free or not os.fstat(self._descriptor).st_nlink:  # removed: the other build has finished this moment
             raise OutputError(
                 f"{self.path.parent} is in use: another build of these image shards is at work. Wait for it to finish."
             )
@@ -77,29 +78,30 @@ class Journal:
 
     def _repair(self) -> None:
         """Cut off a last line that was not written to its end."""
-        self._file.seek(0)
         end = 0
-        for line in self._file:
-            if not line.endswith(b"\n"):
-                self._file.truncate(end)
-                break
-            end += len(line)
+        with self.path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    os.ftruncate(self._descriptor, end)
+                    break
+                end += len(line)
 
     def _lines_read(self) -> Iterator[object]:
-        self._file.seek(0)
-        for number, line in enumerate(self._file, 1):
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise OutputError(
-                    f"{self.path}, line {number}, is damaged. Delete the folder and build it again."
-                ) from error
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise OutputError(
+                        f"{self.path}, line {number}, is damaged. Delete the folder and build it again."
+                    ) from error
 
     def _append(self, content: object) -> None:
         with atomic.storage(self.path):
-            self._file.write(json.dumps(content, separators=(",", ":")).encode() + b"\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            line = memoryview(json.dumps(content, separators=(",", ":")).encode() + b"\n")
+            while line:
+                line = line[os.write(self._descriptor, line) :]
+            os.fsync(self._descriptor)
 
     def add(self, shard: Shard, images: Sequence[Image]) -> None:
         """Record a shard that stands on disk under its final name."""
@@ -128,7 +130,7 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        os.close(self._descriptor)
 
 
 def _shown(settings: object) -> str:

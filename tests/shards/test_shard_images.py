@@ -439,3 +439,23 @@ def test_the_key_index_tells_held_new_duplicate_and_moved_apart():
     assert {index.see(f"n{i}", f"s{i}") for i in range(5000)} == {"new"}
     assert {index.see(f"n{i}", f"s{i}") for i in range(5000)} == {"duplicate"}
     assert len(index) == 10_000
+
+
+def test_a_disk_that_is_full_when_the_journal_is_written_is_said_clearly(tmp_path, make_items, monkeypatch):
+    items = make_items(12)
+    build(items, tmp_path / "whole")
+    real, calls = os.write, []
+
+    def write(descriptor, data):
+        calls.append(descriptor)
+        if len(calls) == 3:
+            real(descriptor, bytes(data)[:20])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(StorageError, match=r"building\.jsonl: the disk is full"):
+        build(items, tmp_path / "images")
+    monkeypatch.undo()
+    assert build(items, tmp_path / "images").written == 2
+    assert contents(tmp_path / "images") == contents(tmp_path / "whole")
