@@ -15,7 +15,7 @@ from captioner.triplets import make_triplet
 from captioner.writer import write_captions
 from captioner.writer.wordings import views
 
-SCHEMAS = ("hyperkvasir",)
+SCHEMAS = ("ham10000", "hyperkvasir")
 
 
 @functools.cache
@@ -269,3 +269,63 @@ def test_hyperkvasir_takes_a_correct_caption_in_other_words(label: str, caption:
 )
 def test_hyperkvasir_refuses_a_caption_that_says_something_else(label: str, caption: str) -> None:
     assert errors("hyperkvasir", label, caption) != []
+
+
+# ---- HAM10000
+
+
+def test_ham10000_reads_its_metadata_with_lesion_age_sex_and_site(tmp_path: Path) -> None:
+    header = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
+    rows = [
+        ("HAM_0000001", f"ISIC_{i:07d}", code, "histo", "80.0", "male", "scalp")
+        for i, code in enumerate(("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"))
+    ]
+    write_csv(
+        tmp_path / "HAM10000_metadata.csv",
+        header,
+        *rows,
+        ("HAM_2", "ISIC_9", "nv", "follow_up", "0.0", "unknown", "unknown"),
+    )
+    table = read_samples(schema_of("ham10000"), tmp_path)
+    assert class_counts(table) == {"akiec": 1, "bcc": 1, "bkl": 1, "df": 1, "mel": 1, "nv": 2, "vasc": 1}
+    first, last = table.frame.iloc[0], table.frame.iloc[-1]
+    assert (first["image"], first["group"]) == ("ISIC_0000000.jpg", "HAM_0000001")
+    assert (first["age"], first["sex"], first["site"]) == ("80", "male", "scalp")
+    assert (last["age"], last["sex"], last["site"]) == ("", "", "")
+
+
+def test_ham10000_reads_the_ground_truth_of_the_challenge(tmp_path: Path) -> None:
+    header = ("image", "MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
+    row = ("0.0", "1.0", "0.0", "0.0", "0.0", "0.0", "0.0")
+    write_csv(tmp_path / "ISIC2018_Task3_Training_GroundTruth.csv", header, ("ISIC_0024306", *row))
+    write_csv(tmp_path / "ISIC2018_Task3_Test_GroundTruth.csv", header, ("ISIC_0034524", *row))
+    table = read_samples(schema_of("ham10000"), tmp_path)
+    assert labels_by_image(table) == {"ISIC_0024306.jpg": ("nv",), "ISIC_0034524.jpg": ("nv",)}
+    assert sorted(table.frame["split"]) == ["test", "train"]
+
+
+@pytest.mark.parametrize(
+    ("label", "caption"),
+    [
+        ("akiec", "Dermoscopic image showing actinic keratosis or intraepithelial carcinoma."),
+        ("bkl", "Dermoscopy shows a benign keratosis-like lesion of the skin."),
+        ("mel", "Dermoscopic view of a melanoma, a malignant skin tumor."),
+        ("nv", "Dermoscopic image of a benign mole."),
+    ],
+)
+def test_ham10000_takes_a_correct_caption_in_other_words(label: str, caption: str) -> None:
+    assert errors("ham10000", label, caption) == []
+
+
+@pytest.mark.parametrize(
+    ("label", "caption"),
+    [
+        ("akiec", "Dermoscopic image of an actinic keratosis."),
+        ("bkl", "Dermoscopic image of a seborrheic keratosis."),
+        ("vasc", "Dermoscopic image of a hemangioma."),
+        ("mel", "Dermoscopic view of a nodular melanoma."),
+        ("nv", "Dermoscopic image of a dysplastic nevus."),
+    ],
+)
+def test_a_category_of_ham10000_is_not_one_of_the_diagnoses_that_it_joins(label: str, caption: str) -> None:
+    assert errors("ham10000", label, caption) != []
