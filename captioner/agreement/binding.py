@@ -11,6 +11,7 @@ _BREAK = frozenset((",", ".", "and", "or", "with", "without"))
 _ARTICLES = frozenset(("the", "a", "an", "this", "its", "one", "either", "both"))
 _BEFORE = frozenset(("the", "both", "a", "an", "adjacent", "surrounding"))
 _REGION = frozenset("region area zone tissue structure joint compartment space site location aspect".split())
+_LIES = frozenset(("lie", "is", "are", "was", "can", "be", "has"))
 _PASS = lx.NEUTRAL_ADVERB | lx.BE | lx.FINITE
 
 
@@ -87,7 +88,9 @@ def bound(words: list[str], scopes: Scopes, start: int, end: int, targets: list[
         return []
     # "lesion of the kidney", "tear involving the ACL and the MCL"
     k = end
-    while k < b and k < end + 3 and words[k] not in LINK and words[k] not in lx.FINITE and words[k] not in _BREAK:
+    while k < b and k < end + 4 and words[k] not in LINK and words[k] not in _BREAK:
+        if words[k] in lx.FINITE and words[k] not in _LIES:
+            break
         k += 1
     if k < b and words[k] in LINK:
         found = run_after(words, k + 1, b, targets)

@@ -208,7 +208,15 @@ def _is_list(text: str, stripped: str) -> bool:
             return True
     if _LIST_MARKS.search(text) and _INLINE_LIST.search(text):
         return True
-    return lines and _several(stripped)
+    return (lines and _several(stripped)) or (stripped.count(",") > 3 and _keywords(stripped))
+
+
+def _keywords(text: str) -> bool:
+    """Say whether a text is a list of keywords: many commas, a word or two between them, and no sentence."""
+    parts = text.rstrip(".").split(",")
+    return all(len(p.split()) <= 3 for p in parts) and not any(
+        w in _ENGLISH for w in text.lower().replace(",", " ").split()
+    )
 
 
 def _several(text: str) -> bool:

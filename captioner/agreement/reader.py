@@ -234,6 +234,8 @@ class _Reader:
             if any(s <= start and e >= end and e - s > end - start for s, e, _ in places):
                 continue
             status, cue = self.status(((start, end),), (start, end))
+            if status == lx.AFFIRMED and end < len(self.words) and self.words[end] == "patient":
+                status = lx.HISTORICAL
             if term.denies and status == lx.AFFIRMED:
                 found.append(Mention(start, end, term.denies, frozenset(), lx.NEGATED, denial=True))
             if term.meanings or term.signs:

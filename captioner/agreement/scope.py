@@ -16,6 +16,7 @@ _REACH = 64
 
 _ABBREVIATED = frozenset("e g i vs versus approx dr fig cf eg ie resp incl st".split())
 _HARD = frozenset((":", ";", "(", ")", "[", "]", "-", '"'))
+_INFINITE = frozenset(("be", "been", "being"))
 _OPENING = frozenset(("-", '"'))
 _SKIP_BACK = (
     lx.NEUTRAL_ADVERB | lx.BE | frozenset(("have", "has", "had", "can", "could", "will", "would", "does", "do", "did"))
@@ -264,7 +265,7 @@ class _Machine:
                 and words[k - 1] not in _LIST_JOIN
             ):
                 last_open = k
-            elif word in lx.FINITE and k > at:
+            elif word in lx.FINITE and k > at and word not in _INFINITE:
                 if subject:
                     if not evidence:
                         return k

@@ -11,6 +11,7 @@ _RADIOLOGICAL = frozenset(
     "evidence finding feature sign appearance change imaging manifestation indication pattern".split()
 )
 _ADJECTIVES = frozenset(("radiographic", "radiography"))
+_OPERATIONS = ("ectomy", "plasty", "otomy", "ostomy")
 _NEUTRAL = frozenset(
     """skin lymph_node gland crypt mucosa duct lobule cortex cortical cord disc media ventricle ventricular lens airway
     interstitium alveolar alveolus artery vein vessel tooth meningeal dura cup fat muscle cervix ear jaw""".split()
@@ -98,6 +99,9 @@ def _details(j: Judge, attributes: Mapping[str, str], known: Mapping[str, Attrib
                 continue
             fix = f'Leave out "{text}": the labels do not say so.'
             j.add("invented_detail", fix, tokens=(d.start, d.end), detail=d.kind, level=d.level)
+    for k, word in enumerate(words):
+        if word.endswith(_OPERATIONS) and "treatment" not in context.grants and not _inside_allowed(j, k, k + 1):
+            j.add("invented_detail", "Leave out the operation.", tokens=(k, k + 1), detail="treatment")
     for name in j.v.dataset_words:
         size = len(name)
         for k in range(len(words) - size + 1):

@@ -185,7 +185,7 @@ _IRREGULAR = {
     "discloses": "disclose", "traces": "trace", "bases": "base", "spaces": "space", "phases": "phase",
     "noses": "nose", "houses": "house", "cataracts": "cataract", "analyzes": "analyze", "glasses": "glass",
     "biceps": "biceps", "triceps": "triceps", "quadriceps": "quadriceps", "forceps": "forceps", "sepsis": "sepsis",
-    "sometimes": "sometimes", "besides": "besides", "towards": "towards", "hers": "hers", "cups": "cup", "goes": "go",
+    "lies": "lie", "dies": "die", "ties": "tie", "sometimes": "sometimes", "besides": "besides", "towards": "towards", "hers": "hers", "cups": "cup", "goes": "go",
 }  # fmt: skip
 
 _SIS = re.compile(r"(?:a|o|e|y|p)ses$")

@@ -398,6 +398,10 @@ class _Builder:
         words = phrase(wording)
         if not words or words[0] in ("no", "without", "non", "not"):
             return
+        for cause in _CAUSES:
+            at = next((i for i in range(len(words)) if words[i : i + len(cause)] == cause), 0)
+            if at:
+                yield from (((*words[:at], *other, *words[at + len(cause) :]),) for other in _CAUSES if other != cause)
         adjective = _adjective(words[-1]) if len(words) == 1 else None
         if adjective:
             yield ((adjective,),)
@@ -585,6 +589,21 @@ _PAIR_HEADS = frozenset(
     """lesion abnormality pathology mass nodule tumor cyst edema infarct infarction tear injury fracture inflammation
     stone calculus effusion disease thickening""".split()
 )
+_CAUSES = tuple(
+    tuple(c.split())
+    for c in (
+        "due to",
+        "caused by",
+        "secondary to",
+        "related to",
+        "resulting from",
+        "because of",
+        "owing to",
+        "from",
+        "attributable to",
+    )
+)
+"""Ways to say the same: "retinopathy due to diabetes", "retinopathy caused by diabetes"."""
 _DEGREE_WORDS = frozenset(
     "small large acute chronic diffuse focal severe mild multiple bilateral early late old".split()
 )
