@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from captioner.shards.captions import CaptionReport, build_captions
     from captioner.shards.convert import Conversion
+    from captioner.shards.croissant import export_croissant
     from captioner.shards.export import export_csv, export_llava, export_parquet
     from captioner.shards.export_shards import export_tars, export_unimed
     from captioner.shards.images import ImageReport, build_images
@@ -37,6 +38,7 @@ __all__ = [
     "build_captions",
     "build_images",
     "export_card",
+    "export_croissant",
     "export_csv",
     "export_llava",
     "export_parquet",
@@ -65,6 +67,7 @@ _HOME = {
     "build_captions": "captions",
     "build_images": "images",
     "export_card": "metadata",
+    "export_croissant": "croissant",
     "export_csv": "export",
     "export_llava": "export",
     "export_parquet": "export",

@@ -1,13 +1,22 @@
 """Indexes and cards say what the shards hold."""
 
 import gc
+import hashlib
 import json
 import re
 
 import pytest
 import yaml
 
-from captioner.shards import build_captions, build_images, export_card, export_wids
+from captioner.shards import (
+    build_captions,
+    build_images,
+    export_card,
+    export_croissant,
+    export_parquet,
+    export_wids,
+    load_captions,
+)
 
 
 @pytest.fixture
@@ -74,3 +83,51 @@ def test_the_card_of_an_empty_set_can_be_written(tmp_path):
     build_captions(tmp_path / "images", tmp_path / "captions", captions=lambda _: None, run="r1")
     export_card(tmp_path / "images", tmp_path / "captions", tmp_path / "README.md")
     assert "0 images in 0 WebDataset shards" in (tmp_path / "README.md").read_text()
+
+
+@pytest.fixture
+def croissant(out):
+    export_parquet(out / "images", out / "runs/r1/captions", out / "captions.parquet")
+    target = out / "croissant.json"
+    export_croissant(
+        out / "images",
+        out / "captions.parquet",
+        target,
+        license_url="https://creativecommons.org/licenses/by/4.0/",
+        url="https://example.org/set",
+    )
+    return target
+
+
+def test_the_croissant_file_lists_every_file_with_its_hash(croissant):
+    content = json.loads(croissant.read_text("utf-8"))
+    files = [entry for entry in content["distribution"] if entry["@type"] == "cr:FileObject"]
+    assert len(files) == 4
+    for file in files:
+        path = croissant.parent / file["contentUrl"]
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == file["sha256"]
+    (members,) = (entry for entry in content["distribution"] if entry["@type"] == "cr:FileSet")
+    assert {each["@id"] for each in members["containedIn"]} == {f["@id"] for f in files if f["@id"].endswith(".tar")}
+
+
+def test_mlcroissant_reads_images_and_captions(croissant, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    mlcroissant = pytest.importorskip("mlcroissant", reason="needs mlcroissant")
+    monkeypatch.setattr("mlcroissant._src.operation_graph.operations.extract.EXTRACT_PATH", _path(tmp_path / "cache"))
+    data = mlcroissant.Dataset(jsonld=str(croissant))
+    assert not data.metadata.ctx.issues.errors
+    found = {}
+    for record in data.records("samples"):
+        captions = record["samples/captions"]
+        found[record["samples/key"].decode()] = captions and [caption.decode() for caption in captions]
+        assert record["samples/image"].size[1] == 6
+    written = {}
+    for shard in (croissant.parent / "runs/r1/captions").glob("*.tar"):
+        written |= {key: record["captions"] for key, record in load_captions(shard).items()}
+    assert {key: captions for key, captions in found.items() if captions} == written
+
+
+def _path(path):
+    from etils import epath
+
+    return epath.Path(path)
