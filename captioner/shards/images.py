@@ -25,6 +25,9 @@ from captioner.shards.manifest import Image, Manifest, Shard
 
 _KEY = re.compile(r"(?!__)[A-Za-z0-9_-]{1,80}", re.ASCII)
 _DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""What Python makes of bytes in a file's name that are no UTF-8."""
+
 _PROGRESS = 64
 
 Thing = TypeVar("Thing")
@@ -206,6 +209,9 @@ class _Build:
                     "a key has 1 to 80 of A-Z a-z 0-9 _ - and does not begin with two underscores",
                 )
                 continue
+            if _SURROGATE.search(item.source):
+                yield ImageProblem(item.key, item.source, "unreadable", "the file's name is not valid UTF-8; rename it")
+                continue
             match self._index.see(item.key, item.source):
                 case "held":
                     self.held += 1
@@ -285,7 +291,7 @@ def _loaded(
 
     Pillow frees the interpreter while it decodes, scales and encodes.
     """
-    workers = os.process_cpu_count() if hasattr(os, "process_cpu_count") else len(os.sched_getaffinity(0))
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if not threads or workers == 1:
         yield from map(work, items)
         return

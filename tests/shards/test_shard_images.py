@@ -198,6 +198,20 @@ def test_a_key_that_readers_would_misread_is_reported(tmp_path, make_items, key)
     assert [problem.code for problem in report.problems] == ["invalid_key"]
 
 
+def test_a_file_name_that_is_not_utf_8_is_reported(tmp_path, make_items):
+    (item,) = make_items(1)
+    source = os.fsdecode(b"caf\xe9.png")
+    report = build([ImageItem("k-1", item.path, source)], tmp_path / "images")
+    assert [(problem.source, problem.code) for problem in report.problems] == [(source, "unreadable")]
+
+
+@pytest.mark.parametrize("name", ["a.b.c.png", "two words.png", "größe 图.png", "x" * 250 + ".png", "quote'\".png"])
+def test_a_file_may_have_any_other_name(tmp_path, name):
+    Image.new("L", (4, 4)).save(tmp_path / name)
+    assert build([ImageItem("k-1", tmp_path / name, name)], tmp_path / "images").problems == ()
+    assert [image.source for image in read_manifest(tmp_path / "images").images()] == [name]
+
+
 def test_the_second_of_two_images_with_one_key_is_reported(tmp_path, make_items):
     a, b = make_items(2)
     report = build([a, ImageItem(a.key, b.path, b.source)], tmp_path / "images")
