@@ -113,7 +113,9 @@ class Connection:
             timeout=min(30.0, settings.timeout),
             http_client=openai.DefaultAioHttpClient(verify=trust, trust_env=not loopback),
         )
-        sent = {name: value for name, value in self._client.default_headers.items() if isinstance(value, str)}
+        # Without what the client tells of the machine (x-stainless-…): nobody needs it, and it is sent every time.
+        all_headers = self._client.default_headers.items()
+        sent = {k: v for k, v in all_headers if isinstance(v, str) and not k.lower().startswith("x-stainless")}
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=trust, keepalive_timeout=30),
             headers={**self._client.auth_headers, **sent} if key else sent,
