@@ -71,7 +71,7 @@ def export_card(images: Path, captions: Path, target: Path, *, title: str | None
         f"# {title or manifest.dataset}",
         (
             f"{manifest.samples:,} images in {len(manifest.shards):,} WebDataset shards, {figures.captions:,} captions, "
-            f"{size / 1e9:.2f} GB."
+            f"{_size(size)}."
         ),
         _images(manifest),
         _captions(record.run, rows, figures),
@@ -100,6 +100,14 @@ def _front_matter(manifest: Manifest, title: str | None) -> str:
     name = json.dumps(title or manifest.dataset, ensure_ascii=False)
     lines = ("---", f"pretty_name: {name}", "task_categories: [image-to-text, zero-shot-image-classification]")
     return "\n".join((*lines, f"size_categories: [{size}]", "tags: [medical, webdataset]", "---"))
+
+
+def _size(size: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
 
 
 def _images(manifest: Manifest) -> str:

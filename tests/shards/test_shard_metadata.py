@@ -57,7 +57,8 @@ def test_the_card_has_the_figures_of_the_shards(out):
     text = (out / "README.md").read_text("utf-8")
     head = yaml.safe_load(text.split("---")[1])
     assert (head["pretty_name"], head["size_categories"]) == ("Großer Satz", ["n<1K"])
-    assert "10 images in 3 WebDataset shards, 90 captions" in text
+    size = sum(path.stat().st_size for path in out.rglob("*.tar"))
+    assert f"10 images in 3 WebDataset shards, 90 captions, {size / 1000:.3g} kB." in text
     assert "9 images have captions, 1 have none" in text
     assert "30 of them distinct" in text
     assert "3 distinct pieces of label information" in text
