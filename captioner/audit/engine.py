@@ -1,0 +1,139 @@
+"""From a target to its audit."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from captioner.audit import figures
+from captioner.audit.counts import Counts, Example, Settings
+from captioner.audit.result import Audit
+from captioner.audit.rows import Columns
+from captioner.audit.statistics import sample_size, wilson
+from captioner.audit.targets import Target, open_target
+from captioner.audit.workers import judge_all
+from captioner.errors import UsageError
+from captioner.schema import LabelSchema, load_schema
+
+
+def audit(
+    target: Path | str,
+    schema: LabelSchema | str,
+    *,
+    columns: Columns | None = None,
+    labels: Path | str | None = None,
+    images: Path | str | None = None,
+    strict: bool = False,
+    processes: int | None = None,
+    examples: int = 3,
+    review: float | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Audit:
+    """Judge every caption of a target and return the figures. Memory does not grow with the number of captions.
+
+    Args:
+        target: a run's folder, an output folder, a folder of shards or tables, a Hugging Face dataset on disk, or a file
+            (tar, CSV, TSV, JSONL, Parquet, Arrow).
+        schema: a label schema, or the name or path of one.
+        columns: which column of a table holds what; what is left out is guessed.
+        labels: a table of labels by key, for shards that hold captions alone.
+        images: the folder of the image shards, or the folder that the paths in a table start from; found by itself for
+            runs.
+        strict: let the first row that cannot be audited end it.
+        processes: how many judge at once; as many as there are cores if left out.
+        examples: captions to keep for each code and class.
+        review: half the width of the 95 % interval that a human review shall reach (0.05); draws its sample.
+        progress: called now and then with the number of captions judged so far.
+
+    Raises:
+        UsageError: there is nothing to audit, a column is missing, or (strict) a row cannot be used.
+        SchemaError: the schema is not valid.
+    """
+    loaded = load_schema(schema) if isinstance(schema, str) else schema
+    found = open_target(
+        Path(target),
+        loaded,
+        columns=columns,
+        labels=None if labels is None else Path(labels),
+        images=None if images is None else Path(images),
+    )
+    # The whole is not known before it was read: the sample is drawn for as many captions as it could take.
+    settings = Settings(examples=examples, review=sample_size(review, 1 << 62) if review else 0)
+    counts = Counts(settings)
+    for part in judge_all(found.rows, loaded, settings, processes):
+        if strict and part.bad:
+            raise UsageError(f"{part.bad[0]} (--strict)")
+        counts.merge(part)
+        if progress is not None:
+            progress(counts.captions)
+    return _result(found, loaded, counts, review)
+
+
+def _result(target: Target, schema: LabelSchema, counts: Counts, review: float | None) -> Audit:
+    return Audit(
+        target=target.path,
+        kind=target.kind,
+        schema=schema.id,
+        title=schema.title,
+        checker=counts.version,
+        rows=counts.rows,
+        images=counts.images,
+        captions=counts.captions,
+        agreement=wilson(counts.agreeing, counts.captions),
+        by_class=figures.by_class(counts, schema),
+        by_combination=figures.by_combination(counts),
+        by_group=figures.by_group(counts),
+        codes=figures.codes(counts),
+        issues=figures.issues(counts),
+        group_issues=figures.group_issues(counts),
+        heat_map=figures.heat_map(counts, schema),
+        coverage=figures.coverage(counts, schema),
+        spurious=figures.spurious(counts, schema),
+        frequencies=figures.frequencies(counts, schema),
+        lengths=figures.lengths(counts),
+        similarity=figures.similarity(counts),
+        vocabulary=figures.vocabulary(counts),
+        openings=figures.openings(counts),
+        duplicates=figures.duplicates(counts),
+        unsupported=figures.unsupported(counts),
+        diversity=figures.diversity(counts),
+        problems=dict(counts.problems.most_common()),
+        bad=tuple(counts.bad),
+        names={c.code: c.name for c in schema.classes},
+        examples=_examples(counts),
+        sample=_sample(counts, review) if review else (),
+        facts=target.facts,
+    )
+
+
+def _examples(counts: Counts) -> tuple[tuple[str, str, Example], ...]:
+    """Return examples by code and class, frequent cells first."""
+    held = sorted(counts.examples.items(), key=lambda cell: (cell[0][0] == "agree", -counts.cells[cell[0]], cell[0]))
+    return tuple((code, label, example) for (code, label), items in held for example in items)
+
+
+def _sample(counts: Counts, error: float) -> tuple[tuple[Example, float], ...]:
+    """Return the captions to review, each with the number of captions that it stands for.
+
+    A simple random sample, topped up so that each stratum (code by class) has a few. Both are drawn by the same random
+    order, so a stratum's share of the sample is a simple random sample of the stratum, and its weight is the stratum's size
+    over the number drawn.
+    """
+    size = sample_size(error, counts.captions)
+    drawn = [example for _, items in counts.drawn.items() for example in items][:size]
+    chosen = {e.id: e for e in drawn}
+    chosen |= {e.id: e for _, items in counts.stratified.items() for e in items}
+    strata: dict[tuple[str, str], list[Example]] = {}
+    for example in chosen.values():
+        strata.setdefault(stratum_of(example), []).append(example)
+    return tuple(
+        (example, counts.strata[stratum] / len(members))
+        for stratum, members in sorted(strata.items())
+        for example in sorted(members, key=lambda e: e.id)
+    )
+
+
+def stratum_of(example: Example) -> tuple[str, str]:
+    """Return the code and class that a caption is drawn by: those of its first error."""
+    for issue in example.issues:
+        if issue["level"] == "error":
+            return issue["code"], issue["label"] if issue["label"] in example.labels else example.labels[0]
+    return "agree", example.labels[0]

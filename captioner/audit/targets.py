@@ -1,0 +1,245 @@
+"""What can be audited: a run, an output folder, shards, tables, Hugging Face datasets on disk → rows."""
+
+import itertools
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import yaml
+
+from captioner.audit.rows import Bad, Columns, Row
+from captioner.audit.tables import SUFFIXES, TableReader, cells_of
+from captioner.audit.tars import Lookup, SetInfo, read_caption_shards, read_tars
+from captioner.errors import UsageError
+from captioner.schema import LabelSchema
+from captioner.shards.captions import RECORD
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Something to audit.
+
+    Attributes:
+        path: as it was given.
+        kind: what it turned out to be, in words.
+        rows: read while they are asked for, once.
+        facts: what a run says of itself: prompt, engine, requests, tokens.
+    """
+
+    path: str
+    kind: str
+    rows: Iterator[Row | Bad]
+    facts: tuple[Mapping[str, Any], ...] = field(default=())
+
+
+def open_target(
+    path: Path,
+    schema: LabelSchema,
+    *,
+    columns: Columns | None = None,
+    labels: Path | None = None,
+    images: Path | None = None,
+) -> Target:
+    """Find out what a path is.
+
+    Args:
+        path: a run's folder, an output folder, a folder of shards or tables, a Hugging Face dataset on disk, or a file.
+        schema: what the labels mean.
+        columns: which column holds what, for tables.
+        labels: a table of labels by key, for shards that hold none.
+        images: the folder of image shards, or for tables the folder that image paths start from.
+
+    Raises:
+        UsageError: there is nothing there that could be audited.
+    """
+    columns = columns or Columns()
+    if path.is_file():
+        return _file(path, schema, columns, labels, images)
+    if not path.is_dir():
+        raise UsageError(f"{path}: no such file or folder")
+    if _is_run(path):
+        return _runs(path, [path], images)
+    if runs := [p for p in sorted(path.glob("runs/*")) if _is_run(p)]:
+        return _runs(path, runs, images)
+    if tars := sorted(path.glob("*.tar")) or sorted(path.glob("*.tar.gz")):
+        if (path / RECORD).is_file():
+            beside = images or _images_beside(path)
+            return Target(str(path), "caption shards", read_caption_shards(tars, images=beside))
+        return Target(str(path), "shards", read_tars(tars, _lookup(labels, columns)))
+    if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
+        return Target(str(path), "Hugging Face dataset", _hugging_face(path, schema, columns, images))
+    if tables := sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES):
+        rows = itertools.chain.from_iterable(TableReader(t, schema, columns, images or path).rows() for t in tables)
+        return Target(str(path), "tables", rows)
+    raise UsageError(
+        f"{path}: nothing to audit: neither a run, an output folder, shards (*.tar), a Hugging Face dataset nor tables "
+        f"({', '.join(SUFFIXES)})"
+    )
+
+
+def _file(path: Path, schema: LabelSchema, columns: Columns, labels: Path | None, images: Path | None) -> Target:
+    if path.name.endswith((".tar", ".tar.gz", ".tgz")):
+        if (path.parent / RECORD).is_file():
+            beside = images or _images_beside(path.parent)
+            return Target(str(path), "caption shard", read_caption_shards([path], images=beside))
+        return Target(str(path), "shard", read_tars([path], _lookup(labels, columns)))
+    rows = TableReader(path, schema, columns, images or path.parent).rows()
+    return Target(str(path), "table", rows)
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "pipeline.yaml").is_file() and (path / "support_sets.parquet").is_file()
+
+
+def _images_beside(captions: Path) -> Path | None:
+    """Return the image shards that belong to a folder of caption shards: OUT/images for OUT/runs/RUN/captions."""
+    found = captions.parent.parent.parent / "images"
+    return found if found.is_dir() else None
+
+
+def _runs(path: Path, runs: list[Path], images: Path | None) -> Target:
+    rows: list[Iterator[Row | Bad]] = []
+    facts = []
+    for run in runs:
+        fact = facts_of(run)
+        groups = tuple((k, fact[k]) for k in ("run", "prompt", "engine"))
+        shards = sorted((run / "captions").glob("*.tar"))
+        facts.append(fact)
+        if shards:
+            beside = images or _images_beside(run / "captions")
+            rows.append(_shards_of_run(run, shards, beside, groups))
+        else:
+            rows.append(_sets_of_run(run, groups))
+    kind = "run" if runs == [path] else f"output folder with {len(runs)} run{'s' * (len(runs) != 1)}"
+    return Target(str(path), kind, itertools.chain.from_iterable(rows), tuple(facts))
+
+
+def facts_of(run: Path) -> dict[str, Any]:
+    """Return what a run's own files say of it: ``run``, ``prompt``, ``engine``, ``summary``.
+
+    Raises:
+        UsageError: its files are damaged.
+    """
+    try:
+        spec = yaml.safe_load((run / "pipeline.yaml").read_text(encoding="utf-8"))
+        engine = spec["engine"]
+        summary = run / "summary.json"
+        return {
+            "run": run.name,
+            "schema": str(spec["schema"]),
+            "prompt": Path(str(spec["prompt"])).stem,
+            "engine": str(engine.get("model") or engine["name"]),
+            "summary": json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else {},
+        }
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as e:
+        raise UsageError(f"{run}: not a run's folder: pipeline.yaml or summary.json cannot be read: {e}") from None
+
+
+def _sets(run: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with pq.ParquetFile(run / "support_sets.parquet") as file:
+            for batch in file.iter_batches(batch_size=1024):
+                yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as e:
+        raise UsageError(f"{run / 'support_sets.parquet'}: damaged: {e}") from None
+
+
+def _info(found: Mapping[str, Any]) -> SetInfo:
+    sources = {p["caption"]: sys.intern(p["source"]) for p in found["provenance"]}
+    return SetInfo(sources, tuple(found["negatives"]), tuple(found["attributes"]))
+
+
+def _shards_of_run(
+    run: Path, shards: list[Path], images: Path | None, groups: tuple[tuple[str, str], ...]
+) -> Iterator[Row | Bad]:
+    sets = {found["triplet"]: _info(found) for found in _sets(run)}
+    yield from read_caption_shards(shards, images=images, sets=sets, groups=groups)
+
+
+def _sets_of_run(run: Path, groups: tuple[tuple[str, str], ...]) -> Iterator[Row | Bad]:
+    """Yield the support sets of a run that has no image shards."""
+    used: Counter[str] = Counter()
+    table = run / "captions.parquet"
+    if table.is_file():
+        with pq.ParquetFile(table) as file:
+            for batch in file.iter_batches(columns=["triplet"]):
+                counted = pc.value_counts(batch.column(0))
+                used.update({item["values"]: item["counts"] for item in counted.to_pylist()})
+    for found in _sets(run):
+        info = _info(found)
+        yield Row(
+            str(run / "support_sets.parquet"),
+            found["triplet"],
+            found["findings"],
+            tuple(found["captions"]),
+            images=used.get(found["triplet"], 1),
+            groups=groups,
+            sources=tuple(info.sources.get(c, "") for c in found["captions"]),
+            negatives=info.negatives,
+            attributes=info.attributes,
+        )
+
+
+def _lookup(table: Path | None, columns: Columns) -> Lookup | None:
+    """Return how labels are found for a sample by its shard and key."""
+    if table is None:
+        return None
+    by_key: dict[str, Any] = {}
+    shared: dict[Any, Any] = {}  # labels repeat: one object each
+    found: Columns | None = None
+    for item in cells_of(table):
+        if isinstance(item, Bad):
+            raise UsageError(str(item))
+        _, cells = item
+        found = found or Columns(labels=columns.labels, key=columns.key).guess(
+            cells, str(table), need=("labels", "key")
+        )
+        value = cells[found.labels]
+        key = Path(str(cells[found.key])).name.partition(".")[0]
+        if cells.get("shard"):
+            key = f"{Path(str(cells['shard'])).name.partition('.')[0]}/{key}"
+        by_key[key] = shared.setdefault(value if isinstance(value, str) else repr(value), value)
+    return lambda shard, key: by_key.get(f"{shard}/{key}", by_key.get(key))
+
+
+def _hugging_face(path: Path, schema: LabelSchema, columns: Columns, images: Path | None) -> Iterator[Row | Bad]:
+    """Yield the rows of what ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk`` wrote."""
+    folders = [path]
+    if (path / "dataset_dict.json").is_file():
+        folders = sorted(p for p in path.iterdir() if (p / "dataset_info.json").is_file())
+    for folder in folders:
+        extra = () if folder == path else (("split", folder.name),)
+        names = _class_names(folder / "dataset_info.json")
+        for file in _arrow_files(folder):
+            yield from TableReader(file, schema, columns, images, names, extra).rows()
+
+
+def _arrow_files(folder: Path) -> Iterable[Path]:
+    """Return the data files in their own order; others in the folder are caches."""
+    try:
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        return [folder / Path(f["filename"]).name for f in state["_data_files"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return sorted(folder.glob("*.arrow"))
+
+
+def _class_names(info: Path) -> dict[str, list[str]]:
+    """Return, for columns whose cells are positions in a list of class names, those names."""
+    try:
+        features = json.loads(info.read_text(encoding="utf-8"))["features"]
+    except (OSError, ValueError, KeyError) as e:
+        raise UsageError(f"{info}: cannot be read: {e}") from None
+    found = {}
+    for name, feature in features.items():
+        inner = feature.get("feature", feature) if isinstance(feature, dict) else {}
+        inner = inner[0] if isinstance(inner, list) and inner else inner
+        if isinstance(inner, dict) and inner.get("_type") == "ClassLabel":
+            found[name] = list(inner["names"])
+    return found
