@@ -141,7 +141,7 @@ class Judge:
         elif doubted is not None:
             self.verdict("hedged_label", f"{name} is certain: do not leave it open. {say}", label, doubted)
         elif (
-            state := next((s for s in self.reading.normal if s.places and s.places & meaning.places), None)
+            state := next((s for s in self.reading.normal if s.places and s.places & meaning.seats), None)
         ) is not None:
             fix = f"{name} is there: do not call its place normal. {say}"
             self.add("negated_label", fix, label=label, tokens=(state.start, state.end), accept=True)
@@ -215,6 +215,11 @@ class Judge:
             words = self.reading.tokens.words
             if any(x.start and words[x.start - 1] in ("even", "any") for found in denied for x in found):
                 return
+            # "neither mild nor more advanced retinopathy"
+            lowest = min(steps, key=lambda i: self.m[i].level or 0, default=absent)
+            head = any(x.status == lx.NEGATED for x in self.asserted.get(absent, ()))
+            if head and denied and denied[steps.index(lowest)] and ("nor" in words or "or" in words):
+                return
             own += self.asserted.get(absent, [])
         self.not_said(label, own, f"Say plainly: {meaning.name}.")
 
@@ -276,8 +281,8 @@ class Judge:
                     fix = f"{_capital(self.m[i].name)} is there: do not deny it."
                     self.add("negated_label", fix, label=i, tokens=tokens, cue=m.cue, accept=True)
         elif other.kind == "normal":
-            if context.shown and m.status == lx.AFFIRMED:
-                self.conflict(tokens, context.shown[0], m.cue)
+            if context.findings and m.status == lx.AFFIRMED:
+                self.conflict(tokens, context.findings[0], m.cue)
         elif other.kind in ("organ", "tissue"):
             rival = (
                 any(self.m[i].kind == "organ" for i in context.labels)
@@ -399,7 +404,7 @@ class Judge:
             for label in self.context.findings:
                 meaning = self.m[label]
                 places = state.places
-                if places is None or self.whole(places, meaning) or places & meaning.places:
+                if places is None or self.whole(places, meaning) or places & meaning.seats:
                     self.conflict((state.start, state.end), label, state.cue)
                     break
                 if label in self.unmet and any(meaning.anatomy in self.v.places.get(p, ()) for p in places):
@@ -409,7 +414,7 @@ class Judge:
 
 def _elsewhere(mine: Meaning, other: Meaning) -> bool:
     """Say whether a finding is a label's own, in another place: a renal lesion for a splenic one."""
-    if not mine.places or not other.places or mine.places & other.places:
+    if not mine.seats or not other.seats or mine.seats & other.seats:
         return False
     return mine.name.split()[-1] == other.name.split()[-1]
 

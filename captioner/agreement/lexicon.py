@@ -52,7 +52,7 @@ CUES = MappingProxyType(
             | not consistent with | not compatible with | not typical of | not characteristic of | not suggestive of
             | not in keeping with | not indicative of | not due to | not caused by | not from | void of | spared by | spared from
             | absence is noted of | none of | in the absence of | contains no | unaffected by | uninvolved by
-            | cannot detect | cannot see | cannot identify | unable to see | never shows | no convincing | no definite
+            | unable to show | unable to demonstrate | unable to detect | cannot detect | cannot see | cannot identify | unable to see | never shows | no convincing | no definite
             | no obvious | no clear evidence of | no radiographic evidence of | no findings of | nothing in the way of
             | not amounting to | not reaching | does not reach | not reached | has not reached | do not reach | short of
             | falls short of | stops short of | below the threshold for | below the threshold of | under the threshold for
@@ -137,7 +137,7 @@ CUES = MappingProxyType(
             | can develop into | may develop into | can evolve into | may evolve into | precursor of | precursor to
             | can result in | may result in | if present | if there is | if there were | in case of | in cases of
             | used to detect | used to diagnose | used to assess | used to evaluate | helps detect | helps to detect
-            | useful for detecting | useful for diagnosing | to diagnose | asked about | asked whether | asking about | inquired about
+            | useful for detecting | useful for diagnosing | to diagnose | would expect | might expect | expected | anticipated | graded for | examined for | asked about | asked whether | asking about | inquired about
             | asked for | wondered about | in the diagnosis of | prone to""",
         HIST_F: """
             history of | past history of | medical history of | known history of | previous | prior | past | formerly

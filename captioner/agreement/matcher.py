@@ -98,6 +98,9 @@ def _follow(words: list[str], at: int, n: int, rest: tuple[Words, ...]) -> tuple
             word = words[k]
             if word == first and (size == 1 or tuple(words[k : k + size]) == segment):
                 break
+            if word == "," and k + 2 < n and words[k + 1] == "which":
+                k += 2
+                continue
             if word in _GAP_STOP:
                 return None
             if word in _PICTURE_OPENS and k + 1 < n and words[k + 1] in ("this", "the", "that", "these"):

@@ -14,6 +14,9 @@ from captioner.agreement.states import State, States
 from captioner.agreement.tokens import Tokens
 
 _REST = frozenset("otherwise remaining rest remainder other elsewhere else".split())
+_SERVICES = frozenset(
+    ("screening", "clinic", "service", "suspect", "workup", "protocol", "registry", "program", "programme")
+)
 _JOINS = frozenset(("and", "or", ",", "/", "nor", "but"))
 _BREAKS = lx.STOP | frozenset(("no", "without"))
 _SAYS = frozenset(
@@ -21,7 +24,7 @@ _SAYS = frozenset(
 )
 _DEFINING = frozenset(
     """infection disease condition disorder inflammation accumulation collection abnormality type form kind cause
-    complication process syndrome state result consequence leading common presence tumor cancer group term malignancy illness
+    complication process syndrome state buildup build gathering widening leakage clouding growth loss increase decrease result consequence leading common presence tumor cancer group term malignancy illness
     seen caused defined characterized usually typically commonly often frequently generally""".split()
 )
 _GENERAL_VERBS = frozenset(
@@ -163,7 +166,7 @@ class _Reader:
                     number = by[k]
                     if number >= 0:
                         c = scopes.cues[number]
-                        if c[0] >= inner[0] and c[1] <= inner[1]:
+                        if inner[0] < c[1] <= inner[1]:
                             continue
                     best, cue = status[k], number
         if best == lx.NEGATED and cue >= 0:
@@ -234,13 +237,22 @@ class _Reader:
             if any(s <= start and e >= end and e - s > end - start for s, e, _ in places):
                 continue
             status, cue = self.status(((start, end),), (start, end))
-            if status == lx.AFFIRMED and end < len(self.words) and self.words[end] == "patient":
-                status = lx.HISTORICAL
+            if status == lx.AFFIRMED:
+                status = self.attached(start, end)
             if term.denies and status == lx.AFFIRMED:
                 found.append(Mention(start, end, term.denies, frozenset(), lx.NEGATED, denial=True))
             if term.meanings or term.signs:
                 found.append(Mention(start, end, term.meanings, term.signs, status, cue, weak=term.weak))
         return found
+
+    def attached(self, start: int, end: int) -> int:
+        """Return what an affirmed mention is worth beside its neighbours: "any mass", "glaucoma screening"."""
+        after = self.words[end] if end < len(self.words) else "."
+        if after in ("patient", "history"):
+            return lx.HISTORICAL
+        if after in _SERVICES or (start and self.words[start - 1] == "any"):
+            return lx.HYPOTHETICAL
+        return lx.AFFIRMED
 
     def discontinuous(self) -> list[Mention]:
         """Return findings with other words between their parts: "the heart is mildly enlarged"."""

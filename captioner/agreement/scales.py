@@ -10,7 +10,7 @@ _BEFORE_NUMBER = frozenset(
 )
 _NAMES_LEVEL = frozenset("grade stage level class score category icdr icdrs icdrss severity grading dr".split())
 _BETWEEN = frozenset(
-    "non proliferative diabetic background very or and to , degree even icdr stage grade 1 2 3 4 retinal".split()
+    "non proliferative diabetic background very or and to , degree even icdr stage grade 1 2 3 4 retinal nor more less advanced".split()
 )
 _CLOSES = frozenset("but and or without no rather not here only nor".split())
 _RELATIVE = frozenset(("which", "that", "where", "whose"))
@@ -36,14 +36,21 @@ def read(words: list[str], scopes: Scopes, scales: list[Scale]) -> list[Graded]:
                 lo = i - 1 if wide else i
                 status, cue = scopes.status[lo], scopes.by[lo]
                 if compared >= 0:
-                    status, cue = lx.NEGATED, compared
+                    status, cue = _beyond(scopes, compared), compared
                 found.append((lo, i + 1, tuple(sorted(owners)), status, cue))
             elif scale.levels and i and (word.isdigit() or word in lx.NUMBERS):
                 owner = _level(words, scale, i)
                 if owner is not None:
-                    status, cue = (lx.NEGATED, compared) if compared >= 0 else (scopes.status[i], scopes.by[i])
+                    status, cue = (
+                        (_beyond(scopes, compared), compared) if compared >= 0 else (scopes.status[i], scopes.by[i])
+                    )
                     found.append((i - 1, i + 1, (owner,), status, cue))
     return found
+
+
+def _beyond(scopes: Scopes, cue: int) -> int:
+    """Return what a comparison does to a step: "beyond mild" denies it, "not beyond mild" does not."""
+    return lx.AFFIRMED if scopes.status[scopes.cues[cue][0]] == lx.NEGATED else lx.NEGATED
 
 
 def _level(words: list[str], scale: Scale, i: int) -> int | None:

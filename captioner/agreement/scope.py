@@ -123,7 +123,7 @@ class _Machine:
         (start, end), (a, b) = at, sentence
         words = self.words
         if kind == lx.NOT:
-            kind, end = self.what_not_does(end, b)
+            kind, end = self.what_not_does(start, end, b)
         if kind in (lx.NEG_F, lx.NOTHING):
             subject = words[start] in ("no", "neither") and self.opens_clause(start, a)
             self.mark(
@@ -172,7 +172,7 @@ class _Machine:
                 start - 1, start, lx.NEGATED, number
             )
 
-    def what_not_does(self, end: int, b: int) -> tuple[int, int]:
+    def what_not_does(self, start: int, end: int, b: int) -> tuple[int, int]:
         """Return what "not" does here, and where its cue ends."""
         words = self.words
         k = end
@@ -180,6 +180,9 @@ class _Machine:
             k += 1
         if k < b:
             word = words[k]
+            if word in (",", ".", ";", "and", "but") and k == end and words[start - 1] in lx.BE:
+                # "X was found, Y was not"
+                return lx.NEG_B, k
             if word in lx.EXCLUDED:
                 return lx.HEDGE_B, k + 1
             if word in ("exclude", "rule") and k + 1 < b:

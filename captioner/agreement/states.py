@@ -208,7 +208,7 @@ class States:
         lo = k
         while lo >= a and hi - lo < 24:
             w = words[lo]
-            if w in lx.STOP or w in (";", "(", ")", ",") or (w in lx.FINITE and lo < k) or w in lx.PARTICIPLE:
+            if w in lx.STOP or w in (";", "(", ")", ",", ":") or (w in lx.FINITE and lo < k) or w in lx.PARTICIPLE:
                 break
             if w == "and" and lo + 1 < hi and words[lo + 1] in lx.DETERMINER:
                 break

@@ -1,6 +1,7 @@
 """A label schema, compiled: one token trie that holds everything a caption is searched for."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,7 @@ class Meaning:
         implies: meanings that are true where this one is, itself included.
         allows: meanings that may be mentioned where this one holds, beyond what it implies.
         places: anatomy names (see :attr:`Vocabulary.places`) in its wordings: the heart, for an enlarged heart.
+        seats: those of its name, and of a fair share of its wordings: where it is.
         denies: for an absence: what is absent.
         foreign: from a field that the schema does not name.
         grants: kinds of detail that its own wordings contain: treatment, for "postoperative change".
@@ -45,6 +47,7 @@ class Meaning:
     implies: frozenset[int] = frozenset()
     allows: frozenset[int] = frozenset()
     places: frozenset[str] = frozenset()
+    seats: frozenset[str] = frozenset()
     denies: int | None = None
     foreign: bool = False
     grants: frozenset[str] = frozenset()
@@ -273,11 +276,12 @@ class _Builder:
         if self.meanings[index].code is None and kind in ("normal", "absence", "organ", "tissue"):
             return
         own = [concept.name, *concept.synonyms]
-        self.meanings[index].places = frozenset(
-            place for w in own for seg in _segments(w) for place in self._places_in(seg)
-        )
-        if kind == "normal":
-            self.meanings[index].places = frozenset()
+        if kind != "normal":
+            named = [{p for seg in _segments(w) for p in self._places_in(seg)} for w in own]
+            counts = Counter(p for found in named for p in found)
+            self.meanings[index].places = frozenset(counts)
+            enough = max(2, len(own) * (_MOST if named[0] else _FAIR_SHARE))
+            self.meanings[index].seats = frozenset(p for p, n in counts.items() if n >= enough or p in named[0])
         if self.meanings[index].code is not None:
             self.meanings[index].grants = triggers.kinds_in([*own, *concept.abbreviations])
         for wording in own:
@@ -604,6 +608,7 @@ _CAUSES = tuple(
     )
 )
 """Ways to say the same: "retinopathy due to diabetes", "retinopathy caused by diabetes"."""
+_FAIR_SHARE, _MOST = 0.15, 0.4
 _DEGREE_WORDS = frozenset(
     "small large acute chronic diffuse focal severe mild multiple bilateral early late old".split()
 )
