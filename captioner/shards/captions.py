@@ -7,14 +7,14 @@ never joined with images that they were not written for.
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from captioner.errors import OutputError, ShardError
 from captioner.shards import atomic, tar
-from captioner.shards.manifest import SUMS, Manifest, Shard, read_manifest, write_sums
+from captioner.shards.manifest import Manifest, Shard, read_manifest, write_sums
 from captioner.shards.members import SUFFIX
 
 RECORD = "run.json"
@@ -136,6 +136,10 @@ def build_captions(
         content, shard = _shard(image_shard.name, keys, captions, serialize)
         path = folder / shard.name
         if known.get(shard.name) != shard or not path.is_file() or path.stat().st_size != shard.bytes:
+            if shard.name in known and found.shards:
+                # Until all are as they should be, the record must not vouch for what was there before.
+                found = replace(found, shards=())
+                _write_record(folder, found)
             atomic.write(path, content)
             written += 1
         shards.append(shard)
@@ -145,8 +149,7 @@ def build_captions(
     record = CaptionRecord(run, manifest.dataset, manifest.hash, hashes, tuple(shards))
     if record != found:
         _write_record(folder, record)
-    if written or record != found or not (folder / SUMS).is_file():
-        write_sums(folder, shards, (RECORD,))
+    write_sums(folder, shards, (RECORD,))
     captioned = sum(shard.samples for shard in shards)
     return CaptionReport(
         images=manifest.samples,

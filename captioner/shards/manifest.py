@@ -194,11 +194,17 @@ def write_sizes(folder: Path, shards: Iterable[Shard]) -> None:
 
 
 def write_sums(folder: Path, shards: Iterable[Shard], others: Sequence[str]) -> None:
-    """Write ``SHA256SUMS`` over the shards, whose hashes are known, and over small files, which are read."""
+    """Write ``SHA256SUMS`` over the shards, whose hashes are known, and over small files, which are read.
+
+    If it says so already, it is not touched.
+    """
     known = {shard.name: shard.sha256 for shard in shards}
     for name in others:
         known[name] = file_hash(folder / name)
-    atomic.write(folder / SUMS, _sums(known).encode())
+    content = _sums(known).encode()
+    path = folder / SUMS
+    if not path.is_file() or path.read_bytes() != content:
+        atomic.write(path, content)
 
 
 def _sums(known: Mapping[str, str]) -> str:

@@ -5,8 +5,8 @@ import tarfile
 
 import pytest
 
-from captioner.errors import OutputError, ShardError
-from captioner.shards import build_captions, build_images, load_captions, verify
+from captioner.errors import OutputError, ShardError, StorageError
+from captioner.shards import atomic, build_captions, build_images, load_captions, verify
 from tests.shards.shard_helpers import contents, stamps
 
 
@@ -145,3 +145,41 @@ def test_captions_without_images_are_refused(tmp_path, record):
 def test_an_image_shard_is_no_caption_shard(images):
     with pytest.raises(ShardError, match="no caption shard"):
         load_captions(images / "set-000000.tar")
+
+
+def test_captions_that_change_back_after_an_interruption_are_those_of_the_last_call(tmp_path, images, record):
+    def changed(key):
+        return record(key) | {"captions": [text.replace("caption", "CAPTION") for text in record(key)["captions"]]}
+
+    def interrupted(key):
+        if key == "set-000008":
+            raise StopError
+        return changed(key)
+
+    build_captions(images, tmp_path / "whole", captions=record, run="r1")
+    build_captions(images, tmp_path / "captions", captions=record, run="r1")
+    with pytest.raises(StopError):
+        build_captions(images, tmp_path / "captions", captions=interrupted, run="r1")
+    assert verify(tmp_path / "captions") != []
+    build_captions(images, tmp_path / "captions", captions=record, run="r1")
+    assert contents(tmp_path / "captions") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["run.json", "SHA256SUMS", "set-000001.tar"])
+def test_a_full_disk_at_any_file_is_made_good_by_the_next_call(tmp_path, images, record, monkeypatch, name):
+    write = atomic.write
+
+    def full(path, content):
+        if path.name == name and (name != "run.json" or b"set-000002.tar" in content):
+            raise StorageError("the disk is full")
+        write(path, content)
+
+    build_captions(images, tmp_path / "whole", captions=record, run="r1")
+    build_captions(images, tmp_path / "captions", captions=lambda key: record("x000001"), run="r1")
+    monkeypatch.setattr(atomic, "write", full)
+    with pytest.raises(StorageError):
+        build_captions(images, tmp_path / "captions", captions=record, run="r1")
+    monkeypatch.undo()
+    build_captions(images, tmp_path / "captions", captions=record, run="r1")
+    assert contents(tmp_path / "captions") == contents(tmp_path / "whole")
+    assert verify(tmp_path / "captions", images=images) == []
