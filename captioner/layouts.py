@@ -352,18 +352,23 @@ def _one_hot_targets(schema: LabelSchema, layout: OneHotTable, source: Source) -
 
 def class_images(
     schema: LabelSchema, layout: FoldersTable, root: Path, *, everything: bool = False
-) -> Iterator[tuple[str, str]]:
-    """Yield reference and label of the images below a folder; with ``everything``, also those in no class's folder."""
+) -> Iterator[tuple[str, str, str]]:
+    """Yield reference, label and split of the images below a folder; with ``everything``, also those of no class."""
+    pattern = re.compile(layout.pattern) if layout.pattern else None
     labels: dict[str, str | None] = {}
     for path, name in _walk(root):
-        if name.rpartition(".")[2].lower() not in EXTENSIONS or any(fnmatch.fnmatch(name, e) for e in layout.exclude):
+        if name.rpartition(".")[2].lower() not in EXTENSIONS or any(
+            fnmatch.fnmatch(name, e) or fnmatch.fnmatch(path, e) for e in layout.exclude
+        ):
             continue
-        folder = path.rpartition("/")[0]
-        if folder not in labels:
-            labels[folder] = _folder_label(schema, folder)
-        label = labels[folder]
+        found = pattern.search(path) if pattern else None
+        where = path.rpartition("/")[0] if pattern is None else found["label"] if found else path
+        if where not in labels:
+            labels[where] = _folder_label(schema, where)
+        label = labels[where]
         if label is not None or everything:
-            yield _printable(path), label if label is not None else _printable(folder) or "(no folder)"
+            split = found.groupdict().get("split") if found else None
+            yield _printable(path), label if label is not None else _printable(where) or "(no folder)", split or ""
 
 
 def _printable(path: str) -> str:

@@ -261,10 +261,17 @@ class MarksTable(_Table):
 
 
 class FoldersTable(_Table):
-    """No file at all: the folder of an image, below the root, is its label."""
+    """No file at all: the folder of an image, below the root, is its label; or a part of its path is."""
 
     layout: Literal["folders"]
-    exclude: tuple[Text, ...] = Field(default=(), description="globs of file names that are not images of the dataset")
+    pattern: Text | None = Field(
+        default=None,
+        description="regular expression on an image's path below the root: its group 'label' is the label, its group "
+        "'split' (if it has one) the split; if left out, the folder is the label",
+    )
+    exclude: tuple[Text, ...] = Field(
+        default=(), description="globs of file names, or of paths, that are no images of the dataset"
+    )
 
 
 class ViewsTable(_Table):
@@ -334,6 +341,8 @@ class LabelSchema(Model):
         for table in self.tables:
             _check_pattern("image_pattern", table.image_pattern)
             _check_pattern("group_pattern", table.group_pattern)
+            if isinstance(table, FoldersTable):
+                _check_pattern("pattern", table.pattern, group="label")
             targets: list[str] = []
             if isinstance(table, OneHotTable):
                 targets = [*table.columns.values(), *([table.all_negative] if table.all_negative else [])]
@@ -477,12 +486,14 @@ class Library:
         return hash_of([{k: v.model_dump(mode="json", exclude_defaults=True) for k, v in p.items()} for p in parts])
 
 
-def _check_pattern(name: str, pattern: str | None) -> None:
+def _check_pattern(name: str, pattern: str | None, *, group: str | None = None) -> None:
     if pattern is not None:
         try:
-            re.compile(pattern)
+            groups = re.compile(pattern).groupindex
         except re.error as e:
             raise ValueError(f"{name} {pattern!r} is not a regular expression: {e}") from None
+        if group is not None and group not in groups:
+            raise ValueError(f"{name} {pattern!r} has no group (?P<{group}>…)")
 
 
 def fold_label(label: str) -> str:

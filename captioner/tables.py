@@ -213,15 +213,21 @@ class _Builder:
         reader = Reader(self.schema)
         images: list[str] = []
         outcomes: list[int] = []
+        splits: list[str] = []
         outcome_of: dict[str, int] = {}
-        for reference, label in class_images(self.schema, layout, root, everything=True):
+        for reference, label, split in class_images(self.schema, layout, root, everything=True):
             if label not in outcome_of:
                 outcome_of[label] = self.outcome(reader, ("folder",), (label,), read_folder)
             images.append(reference)
+            splits.append(split)
             outcomes.append(outcome_of[label])
         self.rows = len(images)
         rows = np.zeros(len(images), dtype=np.int64)
-        more: dict[str, pa.Array | str] = {"split": "", "group": "", **dict.fromkeys(self.schema.attributes, "")}
+        more: dict[str, pa.Array | str] = {
+            "split": _encoded(pa.array(splits, type=pa.string())) if any(splits) else "",
+            "group": "",
+            **dict.fromkeys(self.schema.attributes, ""),
+        }
         self.parts.append(
             _Part(root.name, rows, pa.array(images, type=pa.string()), np.array(outcomes, np.int64), more)
         )

@@ -5,17 +5,20 @@ import functools
 from collections import Counter
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from captioner.agreement import Checker, lint
+from captioner.errors import SchemaError
 from captioner.labels import Labels
-from captioner.schema import LabelSchema, fold_label, load_library, load_schema
+from captioner.schema import LabelSchema, fold_label, load_library, load_schema, parse_schema
 from captioner.tables import SampleTable, read_samples
 from captioner.triplets import make_triplet
 from captioner.writer import write_captions
 from captioner.writer.wordings import views
 
-SCHEMAS = ("ham10000", "hyperkvasir")
+RETINA = ("acrima", "deepdrid", "eyepacs", "fives", "jsiec1000", "lag", "messidor2", "oia_ddr", "refuge")
+SCHEMAS = ("ham10000", "hyperkvasir", *RETINA)
 
 
 @functools.cache
@@ -329,3 +332,173 @@ def test_ham10000_takes_a_correct_caption_in_other_words(label: str, caption: st
 )
 def test_a_category_of_ham10000_is_not_one_of_the_diagnoses_that_it_joins(label: str, caption: str) -> None:
     assert errors("ham10000", label, caption) != []
+
+
+# ---- more fundus photographs
+
+
+@pytest.mark.parametrize(
+    ("name", "counts", "refused"),
+    [
+        ("eyepacs", {"0": 2_450, "1": 235, "2": 542, "3": 85, "4": 63}, 0),
+        ("lag", {"non_glaucoma": 3_143}, 1_711),
+        ("oia_ddr", {"0": 6_266, "1": 630, "2": 4_477, "3": 236, "4": 913}, 1_151),
+    ],
+)
+def test_a_retina_table_in_flair_format_has_the_published_counts(
+    real_data: Path, name: str, counts: dict[str, int], refused: int
+) -> None:
+    table = read_samples(schema_of(name), real_data / "retina" / "flair_tables")
+    assert class_counts(table) == counts
+    assert (len(table.rejects), set(table.rejects["code"])) == (refused, {"no_label"} if refused else set())
+
+
+@pytest.mark.parametrize("name", RETINA)
+def test_no_retina_schema_calls_an_eye_normal_because_one_disease_is_absent(name: str) -> None:
+    normal = {c.code for c in schema_of(name).classes if c.kind == "normal"}
+    assert normal == {"fives": {"N"}, "jsiec1000": {"0.0.Normal"}}.get(name, set())
+
+
+def test_eyepacs_reads_the_owners_tables_and_knows_the_patient_of_an_eye(tmp_path: Path) -> None:
+    write_csv(tmp_path / "trainLabels.csv", ("image", "level"), ("10_left", "0"), ("10_right", "4"))
+    write_csv(tmp_path / "retinopathy_solution.csv", ("image", "level", "Usage"), ("1_left", "2", "Private"))
+    table = read_samples(schema_of("eyepacs"), tmp_path)
+    assert labels_by_image(table) == {"10_left.jpeg": ("0",), "10_right.jpeg": ("4",), "1_left.jpeg": ("2",)}
+    assert list(zip(table.frame["group"], table.frame["split"], strict=True)) == [
+        ("10", "train"),
+        ("10", "train"),
+        ("1", "test"),
+    ]
+
+
+@pytest.mark.parametrize(("key", "grade"), [("image_id", "adjudicated_dr_grade"), ("id_code", "diagnosis")])
+def test_messidor2_refuses_what_is_ungradable(tmp_path: Path, key: str, grade: str) -> None:
+    header = (key, grade, "adjudicated_dme", "adjudicated_gradable")
+    write_csv(
+        tmp_path / "messidor_data.csv",
+        header,
+        ("a.jpg", "2", "1", "1"),
+        ("b.png", "0", "0", "1"),
+        ("c.png", "", "", "0"),
+    )
+    table = read_samples(schema_of("messidor2"), tmp_path)
+    assert labels_by_image(table) == {"a.jpg": ("2", "DME1"), "b.png": ("0", "DME0")}
+    assert len(table.rejects) == 1
+
+
+def test_an_image_of_deepdrid_has_the_grade_of_its_own_eye(tmp_path: Path) -> None:
+    header = (
+        "patient_id",
+        "image_id",
+        "image_path",
+        "quality",
+        "left_eye_DR_Level",
+        "right_eye_DR_Level",
+        "patient_DR_Level",
+        "Clarity",
+    )
+    rows = [
+        ("1", "1_l1", "\\regular-fundus-training\\1\\1_l1.jpg", "1", "0.0", "", "3", "8"),
+        ("1", "1_r1", "\\regular-fundus-training\\1\\1_r1.jpg", "0", "", "3.0", "3", "8"),
+    ]
+    write_csv(tmp_path / "regular-fundus-training" / "regular-fundus-training.csv", header, *rows)
+    table = read_samples(schema_of("deepdrid"), tmp_path)
+    folder = "regular-fundus-training/Images/1"
+    assert labels_by_image(table) == {f"{folder}/1_l1.jpg": ("0",), f"{folder}/1_r1.jpg": ("3",)}
+    assert set(table.frame["group"]) == {"1"}
+
+
+def test_grade_5_of_an_ultra_widefield_image_is_ungradable(tmp_path: Path) -> None:
+    header = ("patient_id", "image_id", "image_path", "DR_level", "position")
+    write_csv(
+        tmp_path / "ultra-widefield-training.csv",
+        header,
+        ("1", "1_l2", "", "4", "left_eye"),
+        ("1", "1_r1", "", "5", "right_eye"),
+    )
+    table = read_samples(schema_of("deepdrid"), tmp_path)
+    assert list(labels_by_image(table).values()) == [("4",)]
+    assert list(table.rejects["code"]) == ["no_label"]
+
+
+def test_oia_ddr_reads_lines_without_a_header_and_leaves_grade_5(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("007-0004-000.jpg 0\n007-0007-000.jpg 5\n", encoding="utf-8")
+    (tmp_path / "test.txt").write_text("007-0004-000.jpg 3\n", encoding="utf-8")
+    table = read_samples(schema_of("oia_ddr"), tmp_path)
+    assert labels_by_image(table) == {"train/007-0004-000.jpg": ("0",), "test/007-0004-000.jpg": ("3",)}
+    assert list(table.rejects["code"]) == ["no_label"]
+
+
+def test_a_suspicious_image_of_lag_is_no_glaucoma_and_no_sample(tmp_path: Path) -> None:
+    make_files(
+        tmp_path, "non_glaucoma/image/1.jpg", "non_glaucoma/attention_map/1.jpg", "suspicious_glaucoma/image/2.jpg"
+    )
+    table = read_samples(schema_of("lag"), tmp_path)
+    assert labels_by_image(table) == {"non_glaucoma/image/1.jpg": ("non_glaucoma",)}
+    assert len(table.rejects) == 1
+
+
+def test_refuge_reads_labels_from_names_and_from_the_workbook_of_the_testing_images(tmp_path: Path) -> None:
+    make_files(
+        tmp_path / "train", "Training400/Glaucoma/g0001.jpg", "Training400/Non-Glaucoma/n0001.jpg", "masks/g0001.bmp"
+    )
+    assert labels_by_image(read_samples(schema_of("refuge"), tmp_path / "train")) == {
+        "Training400/Glaucoma/g0001.jpg": ("g",),
+        "Training400/Non-Glaucoma/n0001.jpg": ("n",),
+    }
+    (tmp_path / "test").mkdir()
+    rows = [
+        {"ID": 1, "ImgName": "T0001.jpg", "Label(Glaucoma=1)": 1},
+        {"ID": 2, "ImgName": "T0002.jpg", "Label(Glaucoma=1)": 0},
+    ]
+    pd.DataFrame(rows).to_excel(tmp_path / "test" / "Glaucoma_label_and_Fovea_location.xlsx", index=False)
+    table = read_samples(schema_of("refuge"), tmp_path / "test")
+    assert labels_by_image(table) == {"T0001.jpg": ("g",), "T0002.jpg": ("n",)}
+
+
+def test_the_letter_in_the_name_of_an_image_of_fives_is_its_label(tmp_path: Path) -> None:
+    names = [f"train/Original/{i}_{letter}.png" for i, letter in enumerate("ADGN", start=1)]
+    make_files(tmp_path, *names, "test/Original/1_N.png", "test/Ground truth/1_N.png")
+    table = read_samples(schema_of("fives"), tmp_path)
+    assert labels_by_image(table) == {**{n: (n[-5],) for n in names}, "test/Original/1_N.png": ("N",)}
+    assert Counter(table.frame["split"]) == {"train": 4, "test": 1}
+    assert len(table.rejects) == 0
+
+
+def test_acrima_reads_glaucoma_from_the_name(tmp_path: Path) -> None:
+    make_files(tmp_path, "Im001_ACRIMA.jpg", "Im310_g_ACRIMA.jpg", "notes.jpg")
+    table = read_samples(schema_of("acrima"), tmp_path)
+    assert labels_by_image(table) == {"Im001_ACRIMA.jpg": ("ACRIMA",), "Im310_g_ACRIMA.jpg": ("g_ACRIMA",)}
+    assert list(table.rejects["value"]) == ["notes.jpg"]
+
+
+def test_a_pattern_on_paths_must_have_a_group_for_the_label() -> None:
+    data = {
+        "id": "x",
+        "title": "x",
+        "modality": "fundus",
+        "anatomy": "retina",
+        "classes": [{"code": "a", "name": "drusen"}],
+    }
+    with pytest.raises(SchemaError, match="label"):
+        parse_schema(data | {"tables": [{"layout": "folders", "pattern": "[a-z]+"}]})
+
+
+def test_jsiec_reads_its_folders_and_leaves_what_is_possible_suspected_or_blurred(tmp_path: Path) -> None:
+    schema = schema_of("jsiec1000")
+    left = ("10.0.Possible glaucoma", "29.0.Blur fundus without PDR", "29.1.Blur fundus with suspected PDR")
+    folders = {*schema.codes, "1.1.DR3", *left}
+    assert len(folders) == 39
+    make_files(tmp_path, *(f"1000images/{folder}/{i}.JPG" for i, folder in enumerate(sorted(folders))))
+    table = read_samples(schema, tmp_path)
+    assert (table.rows, len(table.frame), len(table.rejects)) == (39, 36, 3)
+    assert set(class_counts(table)) == set(schema.codes)
+
+
+def test_mh_of_jsiec_is_a_macular_hole_and_a_large_cup_no_glaucoma() -> None:
+    assert schema_of("jsiec1000")["8.MH"].name == "macular hole"
+    assert load_schema("rfmid")["MH"].name == "media haze"
+    assert errors("jsiec1000", "0.2.Large optic cup", "Fundus photograph showing a large optic cup.") == []
+    assert (
+        errors("jsiec1000", "0.2.Large optic cup", "Fundus photograph showing glaucoma with a large optic cup.") != []
+    )
