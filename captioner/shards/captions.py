@@ -110,7 +110,7 @@ def build_captions(
         images: the folder of image shards.
         folder: where the caption shards go; made if it does not exist.
         captions: gives the record of a key, ``{"captions": [...], "labels": [...], "triplet": "…", "run": "…"}``, or None
-            if there is none. A record is not changed after it was given; many images may share one.
+            if there is none; a record with no captions counts as none. A record is not changed after it was given; many images may share one.
         run: whose captions they are.
         progress: called after each shard with the number of images handled so far.
 
@@ -206,7 +206,8 @@ def _shard(
     buffer = BytesIO()
     writer = tar.Writer(buffer)
     for key in keys:
-        if (record := captions(key)) is not None:
+        record = captions(key)
+        if record and record.get("captions"):
             writer.add(key + SUFFIX, serialize(record))
     writer.finish()
     content = buffer.getvalue()

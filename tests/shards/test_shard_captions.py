@@ -40,6 +40,13 @@ def test_an_image_without_captions_has_no_member_and_is_counted(tmp_path, images
     assert verify(tmp_path / "captions", images=images) == []
 
 
+def test_a_record_with_no_captions_counts_as_none(tmp_path, images, record):
+    report = build_captions(
+        images, tmp_path / "captions", captions=lambda key: record(key) | {"captions": []}, run="r1"
+    )
+    assert (report.captioned, report.missing) == (0, 10)
+
+
 def test_no_image_is_opened(tmp_path, images, record):
     for path in images.glob("*.tar"):
         path.write_bytes(b"")
