@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from captioner.agreement import form, surroundings
+from captioner.agreement.compiling import compile_vocabulary
 from captioner.agreement.context import Context, context_of
 from captioner.agreement.issues import Issue, Verdict
 from captioner.agreement.judge import Judge
 from captioner.agreement.reader import read
 from captioner.agreement.tokens import tokenize
-from captioner.agreement.vocabulary import Vocabulary, compile_vocabulary
+from captioner.agreement.vocabulary import Vocabulary
 from captioner.agreement.wordings import accepted
 from captioner.schema import LabelSchema, Library, hash_of, load_library, load_schema
 

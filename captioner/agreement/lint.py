@@ -1,5 +1,6 @@
 """A look at a schema before any caption is written for it: what would go wrong, found while it costs nothing."""
 
+import difflib
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from captioner.agreement import triggers
+from captioner.agreement.issues import CODES
 from captioner.agreement.tokens import phrase
 from captioner.schema import LabelClass, LabelSchema, Library, fold_label, load_library
 
@@ -175,8 +177,6 @@ _library_spelling: dict[int, frozenset[str]] = {}
 
 def _nearest(word: str, known: frozenset[str]) -> str | None:
     """Return a known word at one edit's distance (or two, for long words); None if there is none."""
-    import difflib
-
     first = [k for k in known if abs(len(k) - len(word)) <= 2 and k[:1] == word[:1]]
     found = difflib.get_close_matches(word, first, n=1, cutoff=0.86)
     return found[0] if found and found[0] != word else None
@@ -387,8 +387,6 @@ def _places(schema: LabelSchema, library: Library) -> Iterator[LintProblem]:
 
 def _details(schema: LabelSchema, _: Library) -> Iterator[LintProblem]:
     """Settings that name nothing."""
-    from captioner.agreement.issues import CODES
-
     for key in schema.levels:
         code, _dot, detail = key.partition(".")
         if code not in CODES or (detail and detail not in (*triggers.KINDS, "patient")):

@@ -242,6 +242,8 @@ class States:
                 hits = run_after(words, k + 2, b, self.anatomy)
                 if hits and not (hits[-1][1] < b and self.pictures(hits[-1][1])):
                     return True, frozenset(p for h in hits for p in self.names[h[2]])
+            if words[k] in _THINGS:
+                return not weak, None
             if self.pictures(k):
                 if words[k] == "appearance" and k + 1 < b and words[k + 1] in ("of", "in"):
                     hits = run_after(words, k + 2, b, self.anatomy)

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from captioner.agreement.tokens import phrase
+from captioner.agreement.vocabulary import insert
 
 # How a trigger is confirmed by what stands around it; see details.py.
 (ALWAYS, UNIT, SIDE, COUNT, STAGE, BEFORE_FINDING, PATIENT, BOTH_SIDES, PRONOUN, PROOF, UPPER) = range(11)
@@ -68,8 +69,6 @@ TRIGGERS: tuple[Trigger, ...] = tuple(t for _, t in _ALL)
 
 def insert_all(trie: dict[str, Any], layer: int) -> None:
     """Put every trigger into a trie."""
-    from captioner.agreement.vocabulary import insert
-
     for i, (words, (_, rule, _)) in enumerate(_ALL):
         insert(trie, words, (layer, i, rule == UPPER, ()))
 
