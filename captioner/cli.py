@@ -106,6 +106,22 @@ def demo(out_dir: Annotated[Path, typer.Option("--out", help="Where to put every
 
 
 @app.command()
+def unpack(
+    archive: Annotated[Path, typer.Argument(help="An .npz archive with train_images, train_labels and so on.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="A new folder for the images and labels.csv.")],
+) -> None:
+    """Write the images of a dataset that comes as arrays (MedMNIST) as PNG files, with a label table beside them.
+
+    Example: captioner unpack pathmnist_224.npz --out data/medmnist_pathmnist
+    """
+    from captioner.arrays import unpack as unpacking
+
+    done = unpacking(archive, out_dir)
+    counts = ", ".join(f"{split} {count:,}" for split, count in done.images.items())
+    out.print(f"{done.table}: {sum(done.images.values()):,} images ({counts})")
+
+
+@app.command()
 def run(
     pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="A pipeline's name or file, or a schema's name.")],
     data: DataOption = None,
