@@ -11,6 +11,7 @@ _BREAK = frozenset((",", ".", "and", "or", "with", "without"))
 _ARTICLES = frozenset(("the", "a", "an", "this", "its", "one", "either", "both"))
 _BEFORE = frozenset(("the", "both", "a", "an", "adjacent", "surrounding"))
 _REGION = frozenset("region area zone tissue structure joint compartment space site location aspect".split())
+_SHOWING = frozenset("showing demonstrating displaying exhibiting revealing containing".split())
 _LIES = frozenset(("lie", "is", "are", "was", "can", "be", "has"))
 _PASS = lx.NEUTRAL_ADVERB | lx.BE | lx.FINITE
 
@@ -117,7 +118,7 @@ def subject(words: list[str], start: int, a: int, targets: list[Hit]) -> list[Hi
         w = words[k]
         if w in lx.STOP or w in (";", ":", "(", ")") or (w in ("with", "without") and verb < 0):
             break
-        if w in lx.FINITE or w in LOOKS:
+        if w in lx.FINITE or w in LOOKS or w in _SHOWING:
             verb = k
             break
         if w == "," and words[k + 1] not in lx.DETERMINER and not any(t[0] <= k for t in targets):

@@ -324,6 +324,13 @@ class _Builder:
             at = next((i for i in range(len(words)) if words[i : i + len(cause)] == cause), 0)
             if at:
                 yield from (((*words[:at], *other, *words[at + len(cause) :]),) for other in _CAUSES if other != cause)
+        if words[-1] == "disease" and len(words) > 1:
+            yield ((*words[:-1], "disorder"),)
+        if 1 < len(words) <= _REORDERED and meaning.code is not None and not lexicon.PREPOSITIONS.intersection(words):
+            # "bile duct dilation" is as well "dilation of the bile duct".
+            for place in self._nouns(words[:-1]):
+                for link in _LINKS:
+                    yield ((words[-1], *link, *place),)
         adjective = _adjective(words[-1]) if len(words) == 1 else None
         if adjective:
             yield ((adjective,),)
@@ -336,6 +343,11 @@ class _Builder:
                     adjective = _adjective(rest[0])
                     if adjective:
                         yield ((*head, adjective),)
+
+    def _nouns(self, words: Words) -> set[Words]:
+        """Return a modifier as it is, and as the noun of the place that it names: "pulmonary" and "lung"."""
+        places = self.place_words.get(words, frozenset())
+        return {words, *(phrase(self.library.anatomies[p].name) for p in places if p in self.library.anatomies)}
 
     def _inside(self, anatomy: str) -> frozenset[str]:
         item = self.library.anatomies.get(anatomy)
@@ -526,6 +538,8 @@ _CAUSES = tuple(
     )
 )
 """Ways to say the same: "retinopathy due to diabetes", "retinopathy caused by diabetes"."""
+_REORDERED = 3
+_LINKS = tuple(tuple(link.split()) for link in ("of", "of the", "in the", "within the"))
 _FAIR_SHARE, _MOST = 0.15, 0.4
 _DEGREE_WORDS = frozenset(
     "small large acute chronic diffuse focal severe mild multiple bilateral early late old".split()

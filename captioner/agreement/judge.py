@@ -257,6 +257,9 @@ class Judge:
         if m.status == lx.NEGATED:
             self.denial(m)
             return
+        if m.status in (lx.HISTORICAL, lx.FAMILY) and not any(i in context.allowed for i in m.meanings):
+            text = self.caption[slice(*self.reading.span(m.start, m.end))]
+            self.add("invented_detail", f'Leave out "{text}".', tokens=(m.start, m.end), cue=m.cue, detail="history")
         if m.status not in (lx.AFFIRMED, lx.HEDGED) or not context.labels:
             return
         if any(i in context.allowed for i in m.meanings) or m.signs & context.implied:

@@ -260,7 +260,7 @@ ABNORMAL_WORDS = (
     "discontinuity", "discontinuous", "thickening", "thickened", "inflammation", "inflamed", "irregularity", "irregular",
     "tearing", "strain", "strained", "significant finding", "significant findings", "alteration", "altered", "pathologies",
     "pathologically", "fraying", "frayed", "edema", "edematous", "dilated", "dilatation", "dilation", "mass", "disease changes",
-    "malformation", "involvement", "impairment", "impaired", "deterioration", "dysfunction", "pathological condition", "pathological sign", "pathological feature", "pathologic feature",
+    "malformation", "involvement", "impairment", "impaired", "deterioration", "dysfunction", "pathological condition", "pathological sign", "pathological feature", "pathologic feature", "pathological alteration",
     "pathologic condition", "abnormal condition", "abnormal features", "anomalous", "issue", "compromised", "acute finding", "unhealthy", "deformity", "deformed", "affected",
 )  # fmt: skip
 """Words that say that a structure is not as it should be."""
@@ -269,7 +269,7 @@ GLOBAL_ABNORMAL = frozenset(
     (
         "abnormality", "abnormal", "anomaly", "pathology", "pathologic", "pathological", "disease", "pathologic finding",
         "pathological finding", "abnormal finding", "disease process", "significant finding", "disorder",
-        "pathological change", "pathologic change", "diseased", "acute finding", "pathological condition", "pathological sign", "pathological feature", "pathologic feature",
+        "pathological change", "pathologic change", "diseased", "acute finding", "pathological condition", "pathological sign", "pathological feature", "pathologic feature", "pathological alteration",
         "pathologic condition", "abnormal condition", "abnormal feature",
     )
 )  # fmt: skip
