@@ -25,8 +25,8 @@ _LARGE = 2**20
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
-class OpenAISettings(BaseModel):
-    """How a server is reached and how hard it is driven.
+class ServerSettings(BaseModel):
+    """How a server is reached.
 
     Keys come from the environment or a file and are never part of the settings. Headers may carry secrets: they are
     shown as stars, and a value such as ``$AZURE_OPENAI_API_KEY`` is read from the environment.
@@ -38,20 +38,13 @@ class OpenAISettings(BaseModel):
     base_url: str | None = Field(default=None, description="such as http://localhost:8000/v1; OpenAI's if left out")
     api_key_env: str = Field(default="OPENAI_API_KEY", description="the environment variable that holds the key")
     api_key_file: Path | None = Field(default=None, description="a file that holds the key; wins over the environment")
-    concurrency: int = Field(default=32, ge=1, description="most requests at the server at once")
     timeout: float = Field(default=600.0, gt=0, description="seconds for one request, answer included")
     connect_timeout: float = Field(default=10.0, gt=0, description="seconds for a connection")
-    max_retries: int = Field(default=6, ge=0, description="how often a request that failed is sent again")
     max_outage: float = Field(default=300.0, ge=0, description="seconds that a server may be unreachable in a run")
-    retry_wait: float = Field(
-        default=0.5, ge=0, description="seconds before the first retry, doubled for each next one"
-    )
     structured: Structured = Field(default="auto", description="how JSON is asked for; auto finds out")
     headers: Mapping[str, SecretStr] = Field(default={}, description="sent with each request")
     extra_body: Mapping[str, Any] = Field(default={}, description="fields added to each request as they are")
     ca_file: Path | None = Field(default=None, description="certificates to trust instead of the system's")
-    requests_per_minute: int | None = Field(default=None, ge=1)
-    tokens_per_minute: int | None = Field(default=None, ge=1)
 
     @field_validator("base_url")
     @classmethod
@@ -70,13 +63,25 @@ class OpenAISettings(BaseModel):
         return value
 
 
+class OpenAISettings(ServerSettings):
+    """How a server is reached and how hard it is driven."""
+
+    concurrency: int = Field(default=32, ge=1, description="most requests at the server at once")
+    max_retries: int = Field(default=6, ge=0, description="how often a request that failed is sent again")
+    retry_wait: float = Field(
+        default=0.5, ge=0, description="seconds before the first retry, doubled for each next one"
+    )
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+
+
 class Connection:
     """The official client, for what it knows best (keys, organisation, the list of models), beside one aiohttp session.
 
     Nothing is opened or read before the first use.
     """
 
-    def __init__(self, settings: OpenAISettings) -> None:
+    def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
         self._secrets: list[str] = []
         self._key_source: str | None = None
