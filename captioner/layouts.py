@@ -173,8 +173,7 @@ def _source(
     if isinstance(layout, OneHotTable) and not layout.columns:
         codes = [c for c in columns if schema.find(c)]
         needed += [] if codes else [schema.codes[0]]
-    needed += [c for c in (layout.split, layout.group, layout.merge and layout.merge.reader) if c]
-    needed += layout.where
+    needed += [c for c in (layout.split, layout.group, *layout.where) if c]
     missing = [c for c in dict.fromkeys(needed) if position_of(columns, c) is None]
     name = path.name if place.is_file() else path.relative_to(place).as_posix()
     return Source(sheet, entry, columns, missing, name)

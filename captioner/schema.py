@@ -153,7 +153,9 @@ class Join(Model):
 class Merge(Model):
     """How the rows of one image become one: a row may be a box, a finding, or what one reader says."""
 
-    reader: Text | None = Field(default=None, description="the column that says who read the image; none: one reader")
+    reader: Text | None = Field(
+        default=None, description="the column that says who read the image; where a file has none, one reader did"
+    )
     agree: Literal["majority", "any", "all"] = Field(
         default="majority",
         description="how many readers must name a class; one that fewer name is left open, and so never said",

@@ -166,7 +166,7 @@ class _Builder:
                 more[name] = ""
         if layout.merge:
             reader_column = layout.merge.reader
-            more["reader"] = _mapped(_encoded(values[reader_column]), {}) if reader_column else ""
+            more["reader"] = _mapped(_encoded(values[reader_column]), {}) if reader_column in values else ""
         folder = source.entry.folder if source.entry else None
         reader = Reader(self.schema, source.entry.labels if source.entry else {})
         for view in views:

@@ -264,6 +264,9 @@ class _Composer:
     def _deny(self, frame: Frame, text: str, *, inline: bool = False, lone: bool = False) -> str:
         """Return a finished caption, with what the labels deny after the findings."""
         denied = self._rng.shuffled([self._choose(phrases) for phrases in self._absences]) + self._some_negatives()
+        if self._normals and self._positives:  # devices in an image that is normal otherwise
+            text += ". " + self._rng.pick(frames.OTHERWISE_NORMAL)
+            inline = False
         if denied:
             slots = _denial(denied)
             if inline and frame.tail and self._rng.chance(0.5):

@@ -115,6 +115,16 @@ ALSO = (
 )
 
 # For classes of the form "X pathology", on their own.
+# After a sentence that names devices only.
+OTHERWISE_NORMAL = (
+    "no abnormal finding is seen",
+    "there is no abnormal finding",
+    "no abnormality is seen",
+    "there is no evidence of disease",
+    "no disease is seen",
+    "otherwise, no abnormality is visible",
+)
+
 ABNORMAL = _frames(
     "the {o} {o_is} abnormal {on} this {v}",
     "the {o} {o_has} an abnormal appearance {on} this {v} | no tail",
