@@ -81,7 +81,8 @@ CUES = MappingProxyType(
             | excluded here | no longer seen | no longer visible | no longer present | is nowhere | are nowhere | discounted
             | undetectable | not the diagnosis | not the case | not a finding | not the finding | not the cause | untrue""",
         HEDGE_F: """
-            possible | possibly | probable | probably | suspected | suspect | suspicious for | suspicion of | suspicious of
+            almost no | nearly no | virtually no | believed to be | thought to be | felt to be | assumed to be | thought to represent
+            | believed to represent | felt to represent | would represent | possible | possibly | probable | probably | suspected | suspect | suspicious for | suspicion of | suspicious of
             | suspicion for | concern for | concerning for | worrisome for | questionable | query | queried | question of
             | equivocal for | indeterminate for | presumed | presumptive | presumably | maybe | perhaps | likely | most likely
             | potentially | potential | conceivably | cannot exclude | cannot rule out | cannot fully exclude
@@ -121,7 +122,8 @@ CUES = MappingProxyType(
             | is queried | queried | in the differential | in the differential diagnosis | among the differentials
             | among the differential diagnoses | is hinted at | hinted at | may be present | might be present
             | could be present | open to question | open to doubt | a concern | under suspicion | undetermined
-            | one explanation | one possibility | one possible explanation | an alternative | an alternative explanation
+            | would explain | could explain | might explain | may explain | would account for | could account for | might account for
+            | may account for | one explanation | one possibility | one possible explanation | an alternative | an alternative explanation
             | one of several | one of the possibilities | a potential explanation | a possible explanation | a candidate
             | is speculative | tentative | is borderline | a differential | a differential diagnosis""",
         HEDGE_BOTH: "versus | and/or | differential between",
@@ -235,7 +237,7 @@ EVIDENCE = _words("""evidence sign indication suggestion feature finding trace h
     anything something none way hallmark manifestation appearance stigma proof clue""")
 """Nouns that stand for what would show a disease; a denial passes through them."""
 
-ADDITIONAL = _words("other additional further second another more separate remaining else new")
+ADDITIONAL = _words("other additional further second another separate remaining else new")
 """Before a denied finding these leave the finding itself standing: "no other nodule"."""
 
 NORMAL_WORDS = (

@@ -166,7 +166,8 @@ class _Reader:
                     number = by[k]
                     if number >= 0:
                         c = scopes.cues[number]
-                        if inner[0] < c[1] <= inner[1]:
+                        own = c[0] >= inner[0] or status[k] == lx.NEGATED
+                        if own and inner[0] < c[1] <= inner[1]:
                             continue
                     best, cue = status[k], number
         if best == lx.NEGATED and cue >= 0:

@@ -16,6 +16,9 @@ _REACH = 64
 
 _ABBREVIATED = frozenset("e g i vs versus approx dr fig cf eg ie resp incl st".split())
 _HARD = frozenset((":", ";", "(", ")", "[", "]", "-", '"'))
+_LEAVING_OPEN = frozenset("may might could believed thought felt assumed would".split())
+_AUXILIARY = frozenset("cannot not can to could should may might would".split())
+_AFTER_PREDICATE = frozenset((".", ",", ";", ":", "and", "but", "on", "in", "?", "by", "here"))
 _INFINITE = frozenset(("be", "been", "being"))
 _OPENING = frozenset(("-", '"'))
 _SKIP_BACK = (
@@ -145,7 +148,7 @@ class _Machine:
                 stop += 1
             self.mark(end, stop, lx.NEGATED, number)
         elif kind == lx.HEDGE_F:
-            if end < b and words[end] in lx.PERCEIVED and words[start] in ("may", "might", "could"):
+            if end < b and words[end] in lx.PERCEIVED and words[start] in _LEAVING_OPEN:
                 self.predicate(number, (start, end), sentence, lx.HEDGED)
             elif not (end >= b or words[end] in (".", ",", ";", "?", ":")) or not self.predicate(
                 number, (start, end), sentence, lx.HEDGED
@@ -409,31 +412,26 @@ class _Machine:
                 lo = cut - 1 if cut is not None else lo
                 break
             lo -= 1
+        if status == lx.NEGATED and self.attributive(start, end, b):
+            self.mark(end, self.tight_end(end, b), status, number)
+            return False
         if lo + 1 >= hi:
             return False
-        if status == lx.NEGATED and not self.attributive(start, end, b):
+        if status == lx.NEGATED:
             self.mark(lo + 1, hi, status, number)
             return True
-        if status != lx.NEGATED:
-            copula = (
-                hi < start
-                or words[start] in lx.BE
-                or words[start] in ("cannot", "not", "can", "to", "could", "should", "may", "might")
-            )
-            if not copula and not (
-                end >= b or words[end] in (".", ",", ";", ":", "and", "but", "on", "in", "?", "by", "here")
-            ):
-                return False
-            self.mark(lo + 1, hi, status, number)
-            return True
-        return False
+        copula = hi < start or words[start] in lx.BE or words[start] in _AUXILIARY
+        if not copula and not (end >= b or words[end] in _AFTER_PREDICATE):
+            return False
+        self.mark(lo + 1, hi, status, number)
+        return True
 
     def attributive(self, start: int, end: int, b: int) -> bool:
         """Say whether a denying adjective stands before its noun ("absent breath sounds") and denies that."""
         words = self.words
         if words[start - 1] in _SKIP_BACK or words[start - 1] in (":", ","):
             return False
-        if end >= b or words[start] not in ("absent", "missing", "negative", "excluded", "unlikely"):
+        if end >= b or words[start] not in ("absent", "missing", "negative", "excluded", "unlikely", "resolved"):
             return False
         nxt = words[end]
         if nxt in (

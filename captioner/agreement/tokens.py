@@ -141,7 +141,7 @@ _BRITISH = (
     (re.compile(r"oedem"), "edem"),
     (re.compile(r"oesoph"), "esoph"),
     (re.compile(r"oestr"), "estr"),
-    (re.compile(r"rrhoea"), "rrhea"),
+    (re.compile(r"(?<=n|h)oea"), "ea"),
     (re.compile(r"haem"), "hem"),
     (re.compile(r"aem(?=i)"), "em"),
     (re.compile(r"^aetio"), "etio"),
