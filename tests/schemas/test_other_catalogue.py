@@ -5,10 +5,12 @@ import functools
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from captioner.agreement import Checker, lint
+from captioner.arrays import unpack
 from captioner.errors import SchemaError
 from captioner.labels import Labels
 from captioner.schema import LabelSchema, fold_label, load_library, load_schema, parse_schema
@@ -17,8 +19,43 @@ from captioner.triplets import make_triplet
 from captioner.writer import write_captions
 from captioner.writer.wordings import views
 
+# The labels of medmnist 3.0.2, in their order: the arrays hold positions in these lists.
+ORGANS = (
+    "bladder", "femur-left", "femur-right", "heart", "kidney-left", "kidney-right", "liver", "lung-left", "lung-right",
+    "pancreas", "spleen",
+)  # fmt: skip
+MEDMNIST = {
+    "bloodmnist": (
+        "basophil", "eosinophil", "erythroblast",
+        "immature granulocytes(myelocytes, metamyelocytes and promyelocytes)", "lymphocyte", "monocyte", "neutrophil",
+        "platelet",
+    ),
+    "breastmnist": ("malignant", "normal, benign"),
+    "chestmnist": (
+        "atelectasis", "cardiomegaly", "effusion", "infiltration", "mass", "nodule", "pneumonia", "pneumothorax",
+        "consolidation", "edema", "emphysema", "fibrosis", "pleural", "hernia",
+    ),
+    "dermamnist": (
+        "actinic keratoses and intraepithelial carcinoma", "basal cell carcinoma", "benign keratosis-like lesions",
+        "dermatofibroma", "melanoma", "melanocytic nevi", "vascular lesions",
+    ),
+    "octmnist": ("choroidal neovascularization", "diabetic macular edema", "drusen", "normal"),
+    "organamnist": ORGANS,
+    "organcmnist": ORGANS,
+    "organsmnist": ORGANS,
+    "pathmnist": (
+        "adipose", "background", "debris", "lymphocytes", "mucus", "smooth muscle", "normal colon mucosa",
+        "cancer-associated stroma", "colorectal adenocarcinoma epithelium",
+    ),
+    "pneumoniamnist": ("normal", "pneumonia"),
+    "retinamnist": ("0", "1", "2", "3", "4"),
+    "tissuemnist": (
+        "Collecting Duct, Connecting Tubule", "Distal Convoluted Tubule", "Glomerular endothelial cells",
+        "Interstitial endothelial cells", "Leukocytes", "Podocytes", "Proximal Tubule Segments", "Thick Ascending Limb",
+    ),
+}  # fmt: skip
 RETINA = ("acrima", "deepdrid", "eyepacs", "fives", "jsiec1000", "lag", "messidor2", "oia_ddr", "refuge")
-SCHEMAS = ("ham10000", "hyperkvasir", *RETINA)
+SCHEMAS = ("ham10000", "hyperkvasir", *RETINA, *(f"medmnist_{flag}" for flag in MEDMNIST))
 
 
 @functools.cache
@@ -502,3 +539,47 @@ def test_mh_of_jsiec_is_a_macular_hole_and_a_large_cup_no_glaucoma() -> None:
     assert (
         errors("jsiec1000", "0.2.Large optic cup", "Fundus photograph showing glaucoma with a large optic cup.") != []
     )
+
+
+# ---- MedMNIST
+
+
+@pytest.mark.parametrize("flag", MEDMNIST)
+def test_a_digit_of_medmnist_is_the_label_of_that_place_in_the_owners_list(flag: str) -> None:
+    schema = schema_of(f"medmnist_{flag}")
+    assert [schema.resolve(label).code for label in MEDMNIST[flag]] == [str(i) for i in range(len(MEDMNIST[flag]))]
+    assert len(schema.codes) == len(MEDMNIST[flag]) + (flag == "chestmnist")
+
+
+@pytest.mark.parametrize("flag", MEDMNIST)
+def test_an_archive_of_medmnist_is_unpacked_and_read(tmp_path: Path, flag: str) -> None:
+    count = len(MEDMNIST[flag])
+    several = flag == "chestmnist"
+    labels = np.eye(count + 1, count, dtype=np.uint8) if several else np.arange(count, dtype=np.uint8)[:, None]
+    images = np.zeros((len(labels), 28, 28, 3), np.uint8)
+    np.savez(
+        tmp_path / f"{flag}.npz", train_images=images, train_labels=labels, val_images=images[:1], val_labels=labels[:1]
+    )
+    unpack(tmp_path / f"{flag}.npz", tmp_path / "data")
+    schema = schema_of(f"medmnist_{flag}")
+    table = read_samples(schema, tmp_path / "data")
+    assert class_counts(table) == {code: 2 if code == "0" else 1 for code in schema.codes}
+    assert Counter(table.frame["split"]) == {"train": len(labels), "val": 1}
+    assert len(table.rejects) == 0
+
+
+@pytest.mark.parametrize(
+    ("flag", "label", "caption"),
+    [
+        ("bloodmnist", "3", "Blood smear showing a myelocyte."),
+        ("breastmnist", "1", "Breast ultrasound with a benign lesion."),
+        ("octmnist", "0", "OCT showing wet age-related macular degeneration."),
+        ("organamnist", "4", "CT slice showing the right kidney."),
+        ("organamnist", "4", "CT slice showing the kidney."),
+        ("organamnist", "6", "CT slice showing the liver with a tumor."),
+        ("pneumoniamnist", "1", "Chest X-ray of a child with pneumonia."),
+        ("tissuemnist", "0", "Fluorescence micrograph of the kidney cortex showing a collecting duct cell."),
+    ],
+)
+def test_a_caption_of_medmnist_says_no_more_and_no_less_than_the_label(flag: str, label: str, caption: str) -> None:
+    assert errors(f"medmnist_{flag}", label, caption) != []
