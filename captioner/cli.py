@@ -182,6 +182,8 @@ def plan(
     table.add_row("requests", f"{forecast.requests:,} at least")
     table.add_row("prompt tokens", f"about {forecast.prompt_tokens:,} (an estimate: 4 characters a token)")
     table.add_row("completion tokens", f"about {forecast.completion_tokens:,} (an estimate)")
+    if forecast.cost:
+        table.add_row("cost", f"about {forecast.cost:,.2f} (by the pipeline's prices)")
     table.add_row("disk", f"about {forecast.disk_bytes / 1e6:,.1f} MB")
     out.print(table)
     print_notes(prepared.notes, lambda text: out.print(text, markup=False), most=len(prepared.notes))
@@ -254,6 +256,81 @@ def check(
     )
     if min_agreement is not None and share < min_agreement:
         err.print(f"below --min-agreement {min_agreement}")
+        raise typer.Exit(1)
+
+
+@app.command()
+def audit(
+    target: Annotated[
+        Path, typer.Argument(help="A run, an output folder, shards, a CSV, JSONL or Parquet, a dataset on disk.")
+    ],
+    schema: Annotated[str, typer.Option("--schema", help="A schema's id or file.")],
+    out_dir: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the report; TARGET/report or audit-NAME if left out.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="Table of labels by key, for shards that hold captions alone.")
+    ] = None,
+    labels_column: Annotated[str, typer.Option(help="Name of the column of labels, if it is not a usual one.")] = "",
+    caption_column: Annotated[str, typer.Option(help="Name of the column of captions, if it is not a usual one.")] = "",
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Folder of image shards, or that a table's image paths start from.")
+    ] = None,
+    min_agreement: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Exit with 1 if a smaller share of the captions agrees.")
+    ] = None,
+    max_issue: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CODE=SHARE", help="Exit with 1 if more captions have this error; may be repeated."),
+    ] = None,
+    junit: Annotated[Path | None, typer.Option("--junit", help="Write the thresholds as JUnit XML.")] = None,
+    github: Annotated[bool, typer.Option("--github", help="Print annotations for GitHub Actions.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Let the first row that cannot be used end it.")] = False,
+    review: Annotated[
+        float | None,
+        typer.Option(min=0.005, max=0.5, help="Draw captions for people to judge, enough for this error (0.05)."),
+    ] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="How many judge at once.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show how far captions agree with labels: figures and a report, for anybody's captions.
+
+    Example: captioner audit out/chestxray14 --schema chestxray14
+
+    In CI: captioner audit captions.jsonl --schema chestxray14 --min-agreement 0.98 --max-issue hedged_label=0 --junit audit.xml
+    """
+    from captioner.audit import Columns, gates
+    from captioner.audit import audit as audit_target
+    from captioner.report import folder_for, write_report
+
+    limits = [gates.parse_limit(text) for text in max_issue or ()]
+    with stoppable(), err.status("judging captions") as status:
+        found = audit_target(
+            target,
+            schema,
+            columns=Columns(labels=labels_column, caption=caption_column),
+            labels=labels,
+            images=images,
+            strict=strict,
+            processes=processes,
+            review=review,
+            progress=lambda n: status.update(f"judging captions: {n:,}"),
+        )
+        status.update("writing the report")
+        written = write_report(found, out_dir or folder_for(target))
+    thresholds = gates.gates(found, min_agreement, limits)
+    if junit is not None:
+        gates.write_junit(junit, found, thresholds)
+    if as_json:
+        sys.stdout.write(found.to_json())
+    else:
+        print_audit(found, written)
+    if github:
+        sys.stdout.writelines(f"{line}\n" for line in gates.github(found, thresholds))
+    for gate in thresholds:
+        if not gate.passed:
+            err.print(f"threshold missed: {gate.message}", markup=False)
+    if not all(gate.passed for gate in thresholds):
         raise typer.Exit(1)
 
 
@@ -542,6 +619,12 @@ def print_summary(summary: Any) -> None:
         )
     if summary.rejected_rows:
         out.print(f"  left out    {counts(summary.rejected_rows)}: see {escape(summary.out)}/rejected_rows.csv")
+    if summary.cost:
+        out.print(f"  cost        {summary.cost:,.2f}")
+    for reason, number in summary.failures.items():
+        out.print(f"  no answer   {number:,} x {reason}", markup=False)
+    if summary.stopped:
+        out.print(f"[yellow]stopped:[/] {escape(summary.stopped)}")
     if not summary.complete:
         unfinished = {s: n for s, n in states.items() if s in ("open", "failed", "incomplete")}
         out.print(f"[red]not complete:[/] {counts(unfinished) or 'no captions'}; start the same command again to go on")
@@ -550,6 +633,18 @@ def print_summary(summary: Any) -> None:
             f"[yellow]{summary.excluded:,} rows have a label but no usable image[/] (exit code 1; "
             "--set data.missing=ignore where this is as it should be)"
         )
+
+
+def print_audit(found: Any, written: Any) -> None:
+    """Print what an audit found, and where to read more."""
+    from captioner.audit.result import percent
+
+    out.print(f"{found.headline()}.", markup=False)
+    for row in found.codes.itertuples():
+        out.print(f"  {row.code:<20} {row.captions:>9,}  {percent(row.share)}", markup=False)
+    for code, number in found.problems.items():
+        out.print(f"  not audited: {number:,} {code.replace('_', ' ')}: {found.first_bad(code)}", markup=False)
+    out.print(f"report: {written.html}", markup=False)
 
 
 def print_sample(captions: Path) -> None:

@@ -16,11 +16,15 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from captioner.agreement import Checker, Verdict
 from captioner.agreement.repair import repair_in_code
 from captioner.engines import Answer, Engine, Message, Request, Sampling
+from captioner.errors import EngineError
 from captioner.prompts import Failure, Prompt
 from captioner.schema import LabelSchema, hash_of
 from captioner.store import Attempt, CheckedCaption, Ledger, Status
 from captioner.triplets import Triplet
 from captioner.writer import write_captions
+
+BARREN = 50
+"""Answers without a single readable caption, from the first on, after which a model is given up."""
 
 MAX_CAPTION = 600
 """Characters in a caption. CLIP-style text encoders read 77 tokens, roughly 300 characters; nothing longer is of use."""
@@ -62,6 +66,27 @@ class LoopSettings:
         return 1 + self.repairs + self.regenerations
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a run stops asking, whatever is still open.
+
+    Attributes:
+        requests: questions in this session; None is no limit.
+        cost: of all tokens in the ledger, in the unit of the prices; None is no limit.
+        input_price: of a million prompt tokens.
+        output_price: of a million completion tokens.
+    """
+
+    requests: int | None = None
+    cost: float | None = None
+    input_price: float = 0.0
+    output_price: float = 0.0
+
+    def cost_of(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """Return what tokens cost."""
+        return (prompt_tokens * self.input_price + completion_tokens * self.output_price) / 1e6
+
+
 class Generator:
     """Everything that a run's questions and verdicts rest on; no I/O but the ledger and the engine.
 
@@ -70,28 +95,44 @@ class Generator:
         prompt: the template.
         engine: whatever answers.
         ledger: the run's.
-        settings: how far to go.
+        settings: how far to go for a triplet.
+        limits: when to stop asking.
+
+    Attributes:
+        stopped: why no more is asked, None while it is; setting it lets what is in flight come home.
     """
 
     def __init__(
-        self, schema: LabelSchema, prompt: Prompt, engine: Engine, ledger: Ledger, settings: LoopSettings
+        self,
+        schema: LabelSchema,
+        prompt: Prompt,
+        engine: Engine,
+        ledger: Ledger,
+        settings: LoopSettings,
+        *,
+        limits: Limits | None = None,
     ) -> None:
         self.schema = schema
         self.prompt = prompt
         self.engine = engine
         self.ledger = ledger
         self.settings = settings
+        self.limits = limits or Limits()
         self.checker = Checker(schema)
+        self.stopped: str | None = None
+        self._asked = 0
+        self._cost = 0.0
+        self._barren: list[str] | None = []
 
     async def run(self, only: frozenset[str] | None = None, on_change: Callable[[], None] = lambda: None) -> None:
-        """Work until no triplet is open.
+        """Work until no triplet is open, a limit is reached, or somebody sets ``stopped``.
 
         Args:
             only: ids of the triplets to work on; all if None.
             on_change: called after each answer.
 
         Raises:
-            EngineError: the engine cannot be used any more.
+            EngineError: the engine cannot be used any more, or never answers with captions.
             StorageError: the disk is full.
         """
         if self.ledger.meta("checker") != self.checker.version:
@@ -99,7 +140,9 @@ class Generator:
             self.ledger.start_over()
             self.ledger.set_meta("checker", self.checker.version)
         self.ledger.reopen()
-        while next(self.ledger.open_triplets(only), None) is not None:
+        totals = self.ledger.totals()
+        self._cost = self.limits.cost_of(totals.prompt_tokens, totals.completion_tokens)
+        while self.stopped is None and next(self.ledger.open_triplets(only), None) is not None:
             await self._wave(only, on_change)
 
     async def _wave(self, only: frozenset[str] | None, on_change: Callable[[], None]) -> None:
@@ -118,13 +161,17 @@ class Generator:
                     self._take(triplet, stored)
                     on_change()
                     continue
+                if self._full():
+                    return
                 self.ledger.add_request(request)
                 waiting[request.key] = [triplet]
+                self._asked += 1
                 yield request
 
         answers: AsyncIterator[Answer] = self.engine.answers(questions())
         async for answer in answers:
             self.ledger.add_answer(answer)
+            self._cost += self.limits.cost_of(answer.prompt_tokens, answer.completion_tokens)
             for triplet in waiting.pop(answer.key):
                 self._take(triplet, answer)
             on_change()
@@ -133,6 +180,32 @@ class Generator:
         ) in waiting.values():  # an engine that leaves a request out must not make the loop go round for ever
             for triplet in triplets:
                 self.ledger.set_status(triplet.id, "failed")
+
+    def _full(self) -> bool:
+        """Say whether no more may be asked, and remember why."""
+        if self.stopped is None and self.limits.requests is not None and self._asked >= self.limits.requests:
+            self.stopped = f"limits.requests={self.limits.requests} is reached"
+        if self.stopped is None and self.limits.cost is not None and self._cost >= self.limits.cost:
+            self.stopped = f"limits.cost={self.limits.cost} is reached"
+        return self.stopped is not None
+
+    def _notice_barren(self, answer: Answer, captions: Sequence[str], problems: Sequence[str]) -> None:
+        """Stop when a model that never answered as asked has been asked often enough.
+
+        Raises:
+            EngineError: shows what came back.
+        """
+        if captions:
+            self._barren = None  # it can: from now on an answer without is a failure like others
+        elif self._barren is not None:
+            self._barren.append(f"{problems[0]}: {(answer.text or '')[:120]!r}")
+            if len(self._barren) == BARREN:
+                examples = "\n  ".join(dict.fromkeys(self._barren[:3]))
+                raise EngineError(
+                    f"{self.engine.model}: the first {BARREN} answers held no captions that can be read. For example\n"
+                    f"  {examples}\nTry another model, a larger sampling.max_tokens, or a server with structured output. "
+                    "Nothing that was answered is lost."
+                )
 
     def next_request(self, triplet: Triplet) -> Request | None:
         """Return what to ask next for an open triplet; if nothing is left to ask, finish it and return None."""
@@ -189,6 +262,7 @@ class Generator:
         number = len(attempts)
         earlier = accepted_of(attempts)
         captions, problems = parse_answer(answer)
+        self._notice_barren(answer, captions, problems)
         missing = self.settings.captions - len(earlier)
         if captions and len(captions) != missing:
             problems.append(f"{len(captions)} captions where {missing} were asked for")

@@ -60,6 +60,20 @@ class ShardSettings(Model):
     size: int = Field(default=1000, ge=1, le=100_000, description="samples in a shard")
 
 
+class LimitSettings(Model):
+    """When to stop asking."""
+
+    requests: int | None = Field(default=None, ge=0, description="requests in one session")
+    cost: float | None = Field(default=None, ge=0, description="cost of the whole run, in the unit of the prices")
+
+
+class PriceSettings(Model):
+    """What a million tokens cost, in any currency. Look them up: they change, and no table here would be right."""
+
+    input: float = Field(default=0.0, ge=0)
+    output: float = Field(default=0.0, ge=0)
+
+
 class PipelineSpec(Model):
     """A pipeline file."""
 
@@ -74,6 +88,8 @@ class PipelineSpec(Model):
     data: DataSettings = DataSettings()
     triplets: TripletSettings = TripletSettings()
     loop: LoopLimits = LoopLimits()
+    limits: LimitSettings = LimitSettings()
+    price: PriceSettings = PriceSettings()
     shards: ShardSettings = ShardSettings()
     out: Path | None = Field(default=None, description="output folder; out/SCHEMA if left out")
     name: str | None = Field(

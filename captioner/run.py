@@ -5,10 +5,12 @@ one, in a folder of its own beside the same image shards.
 """
 
 import asyncio
+import contextlib
 import json
 import re
+import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +24,7 @@ from captioner import agreement, engines, outputs
 from captioner.engines import Engine, Sampling
 from captioner.errors import PipelineError, SchemaError, did_you_mean
 from captioner.folder import claim, lock
-from captioner.generate import Generator, LoopSettings
+from captioner.generate import Generator, Limits, LoopSettings
 from captioner.images import locate
 from captioner.pipeline import PipelineSpec
 from captioner.prompts import Prompt, load_prompt
@@ -71,6 +73,9 @@ class Summary:
         rejected_rows: code → rows of the table that were left out.
         sources: who wrote the accepted captions.
         requests, prompt_tokens, completion_tokens: what was asked, over all sessions of the run.
+        cost: of these tokens, by the pipeline's prices.
+        failures: why requests got no answer → how often.
+        stopped: why no more was asked, though triplets are open.
         notes: what a person should know.
         complete: every triplet has its support set.
         excluded: rows that should have an image and have none that is usable.
@@ -90,6 +95,9 @@ class Summary:
     requests: int
     prompt_tokens: int
     completion_tokens: int
+    cost: float
+    failures: Mapping[str, int]
+    stopped: str | None
     notes: tuple[str, ...]
     complete: bool
     excluded: int
@@ -134,6 +142,12 @@ class Plan:
             near_duplicate=spec.loop.near_duplicate,
             sampling=sampling,
         )
+
+    @property
+    def limits(self) -> Limits:
+        """When to stop asking."""
+        limits, price = self.spec.limits, self.spec.price
+        return Limits(limits.requests, limits.cost, price.input, price.output)
 
     @property
     def hash(self) -> str:
@@ -238,6 +252,7 @@ class Forecast:
         done: of these, how many the run has finished already.
         requests: at least so many.
         prompt_tokens, completion_tokens: estimates at four characters a token.
+        cost: of these, by the pipeline's prices.
         disk_bytes: of image and caption shards still to be written, an estimate.
     """
 
@@ -250,6 +265,7 @@ class Forecast:
     requests: int
     prompt_tokens: int
     completion_tokens: int
+    cost: float
     disk_bytes: int
 
 
@@ -268,6 +284,7 @@ def forecast(plan: Plan) -> Forecast:
     requests = 0 if plan.engine.name == "rules" else len(left)
     prompt_tokens = round(characters / max(1, len(rendered)) * requests / 4)
     caption_bytes = 160 * plan.spec.captions
+    completion_tokens = requests * caption_bytes // 4
     images, captions = 0, len(plan.samples.frame) * 200  # a Parquet table stores each support set once
     if plan.with_images:
         captions = len(plan.samples.frame) * (caption_bytes + 1024)
@@ -283,7 +300,8 @@ def forecast(plan: Plan) -> Forecast:
         done=len(asked) - len(left),
         requests=requests,
         prompt_tokens=prompt_tokens,
-        completion_tokens=requests * caption_bytes // 4,
+        completion_tokens=completion_tokens,
+        cost=plan.limits.cost_of(prompt_tokens, completion_tokens),
         disk_bytes=images + captions + len(asked) * 4 * caption_bytes,
     )
 
@@ -329,7 +347,7 @@ async def _stages(plan: Plan, ledger: Ledger, folder: Path, report: Reporter) ->
         atomic.write(folder / "pipeline.yaml", _resolved(plan).encode())
         images = _images(plan, report) if plan.with_images else None
         outputs.write_rejected_rows(plan.out / "rejected_rows.csv", plan.samples.rejects)
-        await _generate(plan, ledger, report)
+        stopped = await _generate(plan, ledger, report)
     finally:
         await plan.engine.close()
     report.start("writing captions", None)
@@ -337,7 +355,7 @@ async def _stages(plan: Plan, ledger: Ledger, folder: Path, report: Reporter) ->
     outputs.write_parquet(folder / "support_sets.parquet", sets, outputs.SUPPORT_SETS)
     outputs.write_parquet(folder / "rejected.parquet", outputs.rejected(ledger), outputs.REJECTED)
     _write_captions(plan, folder, sets)
-    summary = _summarise(plan, ledger, images)
+    summary = _summarise(plan, ledger, images, stopped)
     atomic.write(folder / "summary.json", (json.dumps(asdict(summary), indent=2, ensure_ascii=False) + "\n").encode())
     return summary
 
@@ -367,7 +385,8 @@ def _images(plan: Plan, report: Reporter) -> ImageReport:
     return images
 
 
-async def _generate(plan: Plan, ledger: Ledger, report: Reporter) -> None:
+async def _generate(plan: Plan, ledger: Ledger, report: Reporter) -> str | None:
+    """Caption every triplet; return why it stopped before all were done, or None."""
     asked = plan.asked
     ledger.add_triplets(asked)
     report.start("captioning", len(asked))
@@ -376,9 +395,47 @@ async def _generate(plan: Plan, ledger: Ledger, report: Reporter) -> None:
         totals = ledger.totals()
         report.advance(sum(n for s, n in totals.triplets.items() if s != "open"), totals)
 
-    generator = Generator(plan.schema, plan.prompt, plan.engine, ledger, plan.settings)
-    await generator.run(frozenset(t.id for t in asked), _seldom(changed))
+    generator = Generator(plan.schema, plan.prompt, plan.engine, ledger, plan.settings, limits=plan.limits)
+    with _drained_by_ctrl_c(generator, report):
+        await generator.run(frozenset(t.id for t in asked), _seldom(changed))
     changed()
+    return generator.stopped
+
+
+@contextlib.contextmanager
+def _drained_by_ctrl_c(generator: Generator, report: Reporter) -> Iterator[None]:
+    """Let the first Ctrl-C stop asking and wait for what is in flight, and the second stop at once."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    interrupted = 0
+
+    def interrupt() -> None:
+        nonlocal interrupted
+        interrupted += 1
+        if interrupted == 1:
+            generator.stopped = "Ctrl-C"
+            report.note("stopping: waiting for the answers that are on their way; Ctrl-C again stops at once")
+        elif task is not None:
+            task.cancel()
+
+    try:
+        loop.add_signal_handler(signal.SIGINT, interrupt)
+    except (
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+    ):  # not the main thread: whoever started it looks after signals
+        yield
+        return
+    try:
+        yield
+    except asyncio.CancelledError:
+        if interrupted:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 def _seldom(action: Callable[[], None]) -> Callable[[], None]:
@@ -417,7 +474,7 @@ def _write_captions(plan: Plan, folder: Path, sets: Sequence[Mapping[str, Any]])
     build_captions(plan.out / "images", folder / "captions", captions=record, run=plan.run)
 
 
-def _summarise(plan: Plan, ledger: Ledger, images: ImageReport | None) -> Summary:
+def _summarise(plan: Plan, ledger: Ledger, images: ImageReport | None, stopped: str | None) -> Summary:
     totals = ledger.totals()
     codes = plan.samples.rejects["code"].value_counts().to_dict()
     unfinished = sum(totals.triplets.get(s, 0) for s in ("open", "failed", "incomplete"))
@@ -436,6 +493,9 @@ def _summarise(plan: Plan, ledger: Ledger, images: ImageReport | None) -> Summar
         requests=totals.requests,
         prompt_tokens=totals.prompt_tokens,
         completion_tokens=totals.completion_tokens,
+        cost=plan.limits.cost_of(totals.prompt_tokens, totals.completion_tokens),
+        failures=totals.by_error,
+        stopped=stopped,
         notes=tuple(plan.notes),
         complete=unfinished == 0 and totals.accepted > 0,
         excluded=0 if plan.spec.data.missing == "ignore" else _excluded(plan),

@@ -96,7 +96,19 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Counts over a whole ledger."""
+    """Counts over a whole ledger.
+
+    Attributes:
+        triplets: state → number.
+        requests: answers that came, errors included.
+        sent: how often requests were sent, for these.
+        errors: requests that got no answer.
+        prompt_tokens, completion_tokens: as the servers counted them.
+        accepted, rejected: captions.
+        by_code: code of refusal → captions.
+        by_source: who wrote the accepted captions → number.
+        by_error: why requests got no answer, the five most frequent reasons.
+    """
 
     triplets: dict[str, int]
     requests: int
@@ -108,6 +120,7 @@ class Totals:
     rejected: int
     by_code: dict[str, int]
     by_source: dict[str, int]
+    by_error: dict[str, int]
 
 
 class Ledger:
@@ -349,6 +362,10 @@ class Ledger:
         ).fetchall()
         by_source = one("SELECT source, count(*) FROM captions WHERE accepted GROUP BY 1 ORDER BY 1").fetchall()
         statuses = one("SELECT status, count(*) FROM triplets GROUP BY 1 ORDER BY 1").fetchall()
+        by_error = one(
+            "SELECT substr(error, 1, 200), count(*) FROM answers WHERE error IS NOT NULL "
+            "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 5"
+        ).fetchall()
         return Totals(
             triplets=dict(statuses),
             requests=tokens[0],
@@ -360,6 +377,7 @@ class Ledger:
             rejected=rejected,
             by_code=dict(by_code),
             by_source=dict(by_source),
+            by_error=dict(by_error),
         )
 
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.engines import Answer
-from captioner.generate import Generator, LoopSettings, accepted_of, parse_answer
+from captioner.errors import EngineError
+from captioner.generate import Generator, Limits, LoopSettings, accepted_of, parse_answer
 from captioner.prompts import load_prompt
 from captioner.store import Ledger
 from captioner.tables import Labels
@@ -36,12 +37,13 @@ def ledger(tmp_path):
         yield opened
 
 
-def generate(ledger, script, *, triplets=(EFFUSION,), **settings):
+def generate(ledger, script, *, triplets=(EFFUSION,), limits=None, **settings):
     engine = ScriptedEngine(script)
     settings = {"captions": 3, "repairs": 2, "regenerations": 1, "fill": False} | settings
-    generator = Generator(SCHEMA, load_prompt("template"), engine, ledger, LoopSettings(**settings))
+    generator = Generator(SCHEMA, load_prompt("template"), engine, ledger, LoopSettings(**settings), limits=limits)
     ledger.add_triplets(triplets)
     asyncio.run(generator.run())
+    engine.stopped = generator.stopped
     return engine
 
 
@@ -181,6 +183,52 @@ def test_seeds_are_derived_so_that_a_run_can_be_repeated_and_rounds_differ(ledge
         second = generate(other, lambda r: captions(WRONG))
     assert [r.sampling.seed for r in first.asked] == [r.sampling.seed for r in second.asked]
     assert len({r.sampling.seed for r in first.asked}) == len(first.asked)
+
+
+def many(count):
+    """Triplets of the same findings that attributes tell apart; their questions are told apart by them too."""
+    return [make_triplet(SCHEMA, Labels(("Effusion",)), attributes={"view": f"number {i}"}) for i in range(count)]
+
+
+def test_a_limit_on_requests_stops_cleanly_and_the_next_session_goes_on(ledger):
+    triplets = many(5)
+    script = lambda r: captions(*GOOD[:3])  # noqa: E731
+    first = generate(ledger, script, triplets=triplets, limits=Limits(requests=2))
+    assert len(first.asked) == 2
+    assert first.stopped == "limits.requests=2 is reached"
+    second = generate(ledger, script, triplets=triplets)
+    assert len(second.asked) == 3
+    assert second.stopped is None
+    assert all(status(ledger, t) == "complete" for t in triplets)
+
+
+def test_a_limit_on_cost_counts_the_tokens_of_earlier_sessions_too(ledger):
+    triplets = many(5)
+    limits = Limits(cost=2.5, input_price=1e6, output_price=0)
+
+    def script(request):
+        return Answer(request.key, captions(*GOOD[:3]), "stop", prompt_tokens=1, completion_tokens=7)
+
+    first = generate(ledger, script, triplets=triplets, limits=limits)
+    assert len(first.asked) == 3
+    assert first.stopped == "limits.cost=2.5 is reached"
+    assert generate(ledger, script, triplets=triplets, limits=limits).asked == []
+
+
+def test_a_model_that_never_answers_as_asked_is_given_up_with_examples_and_the_ledger_is_intact(ledger):
+    triplets = many(60)
+    with pytest.raises(EngineError, match=r"the first 50 answers held no captions.*\n.*Sure, I can help"):
+        generate(ledger, lambda r: "Sure, I can help with that.", triplets=triplets)
+    assert ledger.totals().requests == 50
+    generate(ledger, lambda r: captions(*GOOD[: r.count]), triplets=triplets)
+    assert all(status(ledger, t) == "complete" for t in triplets)
+
+
+def test_a_model_that_has_answered_well_is_not_given_up_for_a_bad_patch(ledger):
+    triplets = many(60)
+    answers = iter([captions(*GOOD[:3])] + ["no"] * 59)
+    generate(ledger, lambda r: next(answers, captions(*GOOD[: r.count])), triplets=triplets)
+    assert all(status(ledger, t) == "complete" for t in triplets)
 
 
 @pytest.mark.parametrize(
