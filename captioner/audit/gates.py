@@ -106,7 +106,7 @@ def github(audit: Audit, found: Sequence[Gate], limit: int = 9) -> list[str]:
         place = f"file={_escape(example.file, property_value=True)},"
         if example.place.startswith("row "):
             place += f"line={example.place.removeprefix('row ')},"
-        first = next(i for i in example.issues if i["level"] == "error")
+        first = next(i for i in example.issues if i["level"] == "error" and i["code"] == code)
         text = _escape(f"{example.caption} [{', '.join(example.labels)}]: {first['fix']}")
         lines.append(f"::warning {place}title={code}::{text}")
     return lines

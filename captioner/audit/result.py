@@ -82,6 +82,10 @@ class Audit:
         total = int(self.coverage["captions"].sum())
         return float(self.coverage["asserted"].sum() / total) if total else math.nan
 
+    def first_bad(self, code: str) -> str:
+        """Return the first row that could not be audited for a reason, in words."""
+        return next((str(b) for b in self.bad if b.code == code), "")
+
     def share_with(self, issue: str) -> float:
         """Return the share of captions that have an error: ``code``, or ``code.detail`` (``invented_detail.age``)."""
         code, _, detail = issue.partition(".")
@@ -100,6 +104,7 @@ class Audit:
                     "by_class",
                     "by_combination",
                     "by_group",
+                    "codes",
                     "issues",
                     "group_issues",
                     "coverage",
@@ -162,13 +167,12 @@ class Audit:
 
 
 def percent(share: float) -> str:
-    """Return a share in per cent with as many digits as tell it from 0 and from 100."""
+    """Return a share in per cent, with words where rounding would call a few none, or almost all all."""
     if math.isnan(share):
         return "n/a"
-    text = f"{100 * share:.1f}"
-    if (text == "100.0" and share < 1) or (text == "0.0" and share > 0):
-        return "> 99.9 %" if share > 0.5 else "< 0.1 %"
-    return f"{text.removesuffix('.0')} %"
+    if share in (0, 1):
+        return f"{100 * share:.0f} %"
+    return "< 0.1 %" if share < 0.0005 else "> 99.9 %" if share > 0.9995 else f"{100 * share:.1f} %"
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

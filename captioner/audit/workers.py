@@ -25,8 +25,8 @@ from captioner.schema import LabelSchema
 PART = 2_000
 """Captions judged at a time."""
 
-_FIRST = 100
-_FEW = 12
+_FIRST = 25
+_FEW = 14
 _PROGRAM = f"from {__name__} import main; main()"
 
 

@@ -21,7 +21,7 @@ def found(tmp_path):
 
 def test_the_headline_is_the_share_that_agrees_with_its_interval(found):
     assert (found.agreement.hits, found.agreement.total) == (3, 6)
-    assert "3 of 6 captions agree with their labels: 50 % (95 % interval 18.8 % to 81.2 %)" in found.headline()
+    assert "3 of 6 captions agree with their labels: 50.0 % (95 % interval 18.8 % to 81.2 %)" in found.headline()
 
 
 def test_agreement_is_told_by_class_by_combination_and_by_split(found):
@@ -124,7 +124,7 @@ def test_all_of_it_is_json_that_any_parser_reads_and_shows_in_a_notebook(found, 
     attack = audit(jsonl(tmp_path / "<b>.jsonl", [{"labels": "Effusion", "caption": "<script>x</script>"}]), SCHEMA)
     assert "<b>" not in attack._repr_html_().replace("<b>There", "").replace("<b>0 of", "")
     assert "<script>" not in attack._repr_html_()
-    assert "50 %" in found._repr_html_()
+    assert "50.0 %" in found._repr_html_()
     assert "3 of 6" in repr(found)
 
 
@@ -144,7 +144,7 @@ def test_thresholds_pass_or_fail_each_by_itself(found):
         ("extra_label", False),
         ("missing_label", True),
     ]
-    assert result[0].message == "50 % of the captions agree with their labels; at least 90 % must"
+    assert result[0].message == "50.0 % of the captions agree with their labels; at least 90.0 % must"
 
 
 @pytest.mark.parametrize("text", ["hedged_label", "hedged_label=", "hedged_label=2", "hedged_label=nan", "hedged=0.1"])

@@ -1,0 +1,5 @@
+"""An audit for people: one HTML file that needs no network, Markdown and JSON of the same."""
+
+from captioner.report.writing import Written, folder_for, write_report
+
+__all__ = ["Written", "folder_for", "write_report"]

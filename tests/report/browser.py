@@ -1,0 +1,147 @@
+"""A real browser, asked over its debugging protocol: what a person would see and do."""
+
+import asyncio
+import itertools
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"),
+    *("--disable-component-update", "--disable-default-apps", "--remote-debugging-port=0", "about:blank"),
+)
+
+
+def find():
+    """The browser's program; the test is skipped, and says so, where there is none."""
+    for name in NAMES:
+        if program := shutil.which(name):
+            return program
+    pytest.skip(f"needs a browser to look at the report: one of {', '.join(NAMES)}")
+    return None
+
+
+class Browser:
+    """One page in a browser of its own."""
+
+    def __init__(self):
+        program = find()
+        self.folder = tempfile.mkdtemp()
+        self.loop = asyncio.new_event_loop()
+        self.process = subprocess.Popen(
+            [program, f"--user-data-dir={self.folder}", *FLAGS], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        self.events = []
+        self.numbers = itertools.count(1)
+        self.run(self._connect())
+
+    def run(self, work):
+        return self.loop.run_until_complete(asyncio.wait_for(work, 60))
+
+    async def _connect(self):
+        port = Path(self.folder) / "DevToolsActivePort"
+        while not (port.is_file() and port.read_text().strip()):
+            assert self.process.poll() is None, "the browser ended"
+            await asyncio.sleep(0.05)
+        address = f"http://127.0.0.1:{port.read_text().split()[0]}/json/list"
+        self.session = aiohttp.ClientSession()
+        pages = []
+        while not pages:
+            async with self.session.get(address) as answer:
+                pages = [p for p in await answer.json() if p["type"] == "page"]
+        self.socket = await self.session.ws_connect(pages[0]["webSocketDebuggerUrl"], max_msg_size=0)
+        for domain in ("Page", "Runtime", "Network", "Log"):
+            await self._ask(f"{domain}.enable")
+
+    async def _ask(self, method, **parameters):
+        number = next(self.numbers)
+        await self.socket.send_json({"id": number, "method": method, "params": parameters})
+        while True:
+            message = json.loads((await self.socket.receive()).data)
+            if message.get("id") == number:
+                assert "error" not in message, message
+                return message["result"]
+            self.events.append(message)
+
+    def ask(self, method, **parameters):
+        return self.run(self._ask(method, **parameters))
+
+    def open(self, path, fragment=""):
+        """Load a file, and wait until it is there; returns the seconds it took."""
+        self.events.clear()
+        begin = time.perf_counter()
+        self.ask("Page.navigate", url=f"{Path(path).resolve().as_uri()}{fragment}")
+        self.js("new Promise(r => document.readyState == 'complete' ? r() : addEventListener('load', r))")
+        self.settle()
+        return time.perf_counter() - begin
+
+    def settle(self):
+        self.js("new Promise(r => requestAnimationFrame(() => setTimeout(r, 30)))")
+
+    def js(self, code):
+        result = self.ask("Runtime.evaluate", expression=code, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in result, result["exceptionDetails"]
+        return result["result"].get("value")
+
+    def click(self, selector):
+        """Press the mouse on the middle of an element, as a person would."""
+        x, y = self.js(
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center', behavior: 'instant'}});"
+            " const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+        self.settle()
+
+    def key(self, name):
+        for kind in ("keyDown", "keyUp"):
+            self.ask(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=name,
+                code=name,
+                windowsVirtualKeyCode={"Tab": 9, "Enter": 13}[name],
+                text="\r" if name == "Enter" and kind == "keyDown" else "",
+            )
+        self.settle()
+
+    def size(self, width, height=900):
+        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
+    def scheme(self, name):
+        self.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name}])
+
+    def complaints(self):
+        """What the browser objected to: errors in scripts, refused resources."""
+        return [
+            m
+            for m in self.events
+            if m["method"] == "Runtime.exceptionThrown"
+            or (m["method"] == "Log.entryAdded" and m["params"]["entry"]["level"] == "error")
+        ]
+
+    def requests(self):
+        """Addresses that were asked for, beside the file itself and what it holds."""
+        urls = [m["params"]["request"]["url"] for m in self.events if m["method"] == "Network.requestWillBeSent"]
+        return [u for u in urls if not u.startswith(("file:", "data:"))]
+
+    def close(self):
+        async def end():
+            await self.socket.close()
+            await self.session.close()
+            await asyncio.sleep(0.05)
+
+        try:
+            self.run(end())
+        finally:
+            self.process.terminate()
+            self.process.wait(20)
+            self.loop.close()
+            shutil.rmtree(self.folder, ignore_errors=True)
