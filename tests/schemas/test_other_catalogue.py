@@ -55,7 +55,7 @@ MEDMNIST = {
     ),
 }  # fmt: skip
 RETINA = ("acrima", "deepdrid", "eyepacs", "fives", "jsiec1000", "lag", "messidor2", "oia_ddr", "refuge")
-SCHEMAS = ("ham10000", "hyperkvasir", *RETINA, *(f"medmnist_{flag}" for flag in MEDMNIST))
+SCHEMAS = ("fitzpatrick17k", "ham10000", "hyperkvasir", *RETINA, *(f"medmnist_{flag}" for flag in MEDMNIST))
 
 
 @functools.cache
@@ -583,3 +583,52 @@ def test_an_archive_of_medmnist_is_unpacked_and_read(tmp_path: Path, flag: str) 
 )
 def test_a_caption_of_medmnist_says_no_more_and_no_less_than_the_label(flag: str, label: str, caption: str) -> None:
     assert errors(f"medmnist_{flag}", label, caption) != []
+
+
+# ---- Fitzpatrick 17k
+
+
+def fitzpatrick_table(folder: Path, *rows: tuple[str, str, str]) -> Path:
+    """Write the owner's table, from the label, the skin type and the mark of quality of each image."""
+    header = ("md5hash", "fitzpatrick_scale", "fitzpatrick_centaur", "label", "qc", "url")
+    made = [(f"{i:032x}", skin, skin, label, qc, "") for i, (label, skin, qc) in enumerate(rows)]
+    path = folder / "fitzpatrick17k.csv"
+    write_csv(path, header, *made)
+    return path
+
+
+def test_fitzpatrick17k_reads_its_table_with_the_skin_type(tmp_path: Path) -> None:
+    rows = (("psoriasis", "5", ""), ("malignant melanoma", "-1", "1 Diagnostic"), ("melanoma", "1", ""))
+    table = read_samples(schema_of("fitzpatrick17k"), fitzpatrick_table(tmp_path, *rows))
+    assert list(labels_by_image(table).values()) == [("psoriasis",), ("melanoma",), ("melanoma",)]
+    assert list(table.frame["skin_type"]) == ["V", "", "I"]
+    assert table.frame["image"].iloc[1] == f"{1:032x}.jpg"
+
+
+def test_fitzpatrick17k_leaves_what_is_wrongly_labelled_and_labels_whose_pages_are_of_something_else(
+    tmp_path: Path,
+) -> None:
+    schema = schema_of("fitzpatrick17k")
+    rows = [("scabies", "3", "3 Wrongly labelled"), ("scabies", "3", "5 Potentially")]
+    rows += [(label, "3", "") for label in schema.labels.drop]
+    table = read_samples(schema, fitzpatrick_table(tmp_path, *rows))
+    assert len(table.frame) == 0
+    assert Counter(table.rejects["code"]) == {"not_chosen": 2, "no_label": len(schema.labels.drop)}
+    # 114 labels in the table, of which two name a disease a second time.
+    assert len(schema.codes) + len(schema.labels.drop) + 2 == 114
+
+
+@pytest.mark.parametrize(
+    ("label", "caption", "passes"),
+    [
+        ("psoriasis", "Clinical photograph of the skin with lesions of psoriasis.", "yes"),
+        ("psoriasis", "Clinical photograph of guttate psoriasis.", "no"),
+        ("acne", "Clinical photograph of acne vulgaris.", "no"),
+        ("eczema", "Clinical photograph of the skin with atopic dermatitis.", "no"),
+        ("neutrophilic dermatoses", "Clinical photograph of pyoderma gangrenosum.", "no"),
+        ("pediculosis lids", "Clinical photograph showing an infestation with lice.", "yes"),
+        ("lentigo maligna", "Clinical photograph of a melanoma.", "no"),
+    ],
+)
+def test_a_caption_of_fitzpatrick17k_names_the_disease_and_no_kind_of_it(label: str, caption: str, passes: str) -> None:
+    assert ("yes" if errors("fitzpatrick17k", label, caption) == [] else "no") == passes
