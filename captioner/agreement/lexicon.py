@@ -122,7 +122,7 @@ CUES = MappingProxyType(
             | is queried | queried | in the differential | in the differential diagnosis | among the differentials
             | among the differential diagnoses | is hinted at | hinted at | may be present | might be present
             | could be present | open to question | open to doubt | a concern | under suspicion | undetermined
-            | would explain | could explain | might explain | may explain | would account for | could account for | might account for
+            | difficult to confirm | hard to confirm | difficult to exclude | hard to exclude | would explain | could explain | might explain | may explain | would account for | could account for | might account for
             | may account for | one explanation | one possibility | one possible explanation | an alternative | an alternative explanation
             | one of several | one of the possibilities | a potential explanation | a possible explanation | a candidate
             | is speculative | tentative | is borderline | a differential | a differential diagnosis""",

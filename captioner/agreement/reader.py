@@ -18,6 +18,7 @@ _SERVICES = frozenset(
     ("screening", "clinic", "service", "suspect", "workup", "protocol", "registry", "program", "programme")
 )
 _JOINS = frozenset(("and", "or", ",", "/", "nor", "but"))
+_JOINTS = _JOINS | frozenset(("not", "rather", "than", "instead", "of", "as", "well", "opposed", "to"))
 _BREAKS = lx.STOP | frozenset(("no", "without"))
 _SAYS = frozenset(
     "a an the defined caused often usually typically commonly frequently when one among generally characterized".split()
@@ -189,30 +190,53 @@ class _Reader:
         ends = {h[1] for h in concepts}
         starts = {h[0] for h in concepts}
         for s, e, index in concepts:
-            if s > 1 and words[s - 1] in _JOINS and s - 1 not in ends and self.vocabulary.terms[index].meanings:
-                hit = self.shared_head(s, e)
+            if s > 1 and words[s - 1] in _JOINTS and self.vocabulary.terms[index].meanings:
+                hit = self.shared_head(s, e, ends)
                 if hit is not None:
                     added.append(hit)
             if e - s > 1 and e + 1 < n and words[e] in _JOINS and e + 1 not in starts:
                 found = self.lookup((*words[s : e - 1], words[e + 1]))
                 if found is not None:
                     added.append((e + 1, e + 2, found))
+        for k in range(2, n - 3):
+            if words[k] == "not" and words[k - 1] == ",":
+                added += self.parenthesis(k)
         if added:
-            concepts += added
+            concepts += [hit for hit in added if hit not in concepts]
             concepts.sort()
 
-    def shared_head(self, s: int, e: int) -> Hit | None:
+    def shared_head(self, s: int, e: int, ends: set[int]) -> Hit | None:
+        """Return the finding before a joint that ends as the one after it does: "diabetic rather than | hypertensive X"."""
         words = self.words
-        # In "mild, moderate and severe X" each word before the joint may be one.
+        joint = s - 1
+        while joint > 0 and words[joint - 1] in _JOINTS:
+            joint -= 1
+        if joint in ends:
+            return None
         for size in (1, 2, 3):
-            first = s - 1 - size
-            if first < 0 or words[first + size - 1] in _JOINS:
+            first = joint - size
+            if first < 0 or words[first] in _JOINTS:
                 break
             for cut in range(s + 1, e):
-                found = self.lookup((*words[first : s - 1], *words[cut:e]))
+                found = self.lookup((*words[first:joint], *words[cut:e]))
                 if found is not None:
-                    return first, s - 1, found
+                    return first, joint, found
         return None
+
+    def parenthesis(self, k: int) -> list[Hit]:
+        """Return the findings of "diabetic, not hypertensive, retinopathy"; ``k`` is where "not" stands."""
+        words = self.words
+        close = next((q for q in range(k + 2, min(len(words) - 1, k + 5)) if words[q] == ","), None)
+        if close is None:
+            return []
+        found = []
+        for size in (1, 2):
+            head = words[close + 1 : close + 1 + size]
+            for first, end in ((k + 1, close), (k - 2, k - 1)):
+                term = self.lookup((*words[first:end], *head))
+                if term is not None:
+                    found.append((first, end, term))
+        return found
 
     def lookup(self, phrase: tuple[str, ...]) -> int | None:
         """Return the term that exactly these words are."""
