@@ -148,7 +148,7 @@ def _names(schema: LabelSchema, library: Library) -> Iterator[LintProblem]:
                 )
         if item.concept is not None:
             continue
-        for word in re.findall(r"[A-Za-z]{5,}", item.name):
+        for word in re.findall(r"[A-Za-z]{7,}", item.name):
             lower = word.lower()
             if (phrase(lower)[-1:] and phrase(lower)[-1] in known) or lower in known or lower in _COMMON:
                 continue
