@@ -22,7 +22,7 @@ class JoinedSheet:
     Args:
         left: the table, or what is joined already.
         right: what says more of it.
-        on: columns that both have.
+        by: columns that both have.
 
     Raises:
         TableError: one of them has no such column.
@@ -35,10 +35,10 @@ class JoinedSheet:
     path: Path
     names: tuple[str, ...]
 
-    def __init__(self, left: "Sheet | JoinedSheet", right: Sheet, on: Sequence[str]) -> None:
+    def __init__(self, left: "Sheet | JoinedSheet", right: Sheet, by: Sequence[str]) -> None:
         self._left, self._right = left, right
-        self._left_keys = [_position(left.path, left.names, name) for name in on]
-        self._right_keys = [_position(right.path, right.names, name) for name in on]
+        self._left_keys = [_position(left.path, left.names, name) for name in by]
+        self._right_keys = [_position(right.path, right.names, name) for name in by]
         taken = set(left.names)
         self._more = [i for i, name in enumerate(right.names) if name not in taken]
         self.path = left.path

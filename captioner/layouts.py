@@ -167,7 +167,7 @@ def _source(
     )
     if all(position_of(_positions(sheet), c) is not None for c in layout.columns_needed):
         for join in layout.join:
-            sheet = JoinedSheet(sheet, Sheet(_joined_file(join, path, found)), join.on)
+            sheet = JoinedSheet(sheet, Sheet(_joined_file(join, path, found)), join.by)
     columns = _positions(sheet)
     needed = [*layout.columns_needed, *_image_columns(schema, layout)]
     if isinstance(layout, OneHotTable) and not layout.columns:
@@ -184,8 +184,8 @@ def _joined_file(join: Join, path: Path, found: Sequence[Path]) -> Path:
     matching = [p for p in found if _matches(join, p)]
     near = [p for p in matching if p.parent == path.parent] or matching
     if not near:
-        on = ", ".join(map(repr, join.on))
-        raise TableError(f"{path}: no file {join.match} beside it, which says more of its rows by {on}; put it there")
+        by = ", ".join(map(repr, join.by))
+        raise TableError(f"{path}: no file {join.match} beside it, which says more of its rows by {by}; put it there")
     _refuse_copies(near)
     if len(near) > 1:
         names = ", ".join(sorted(p.name for p in near))

@@ -145,7 +145,7 @@ class Join(Model):
     """Another file beside a table, that says more of its rows: the images of a study, the split of an image."""
 
     match: Text = Field(description="glob on the file's name, such as 'mimic-cxr-2.0.0-metadata.csv*'")
-    on: tuple[Text, ...] = Field(
+    by: tuple[Text, ...] = Field(
         min_length=1, description="columns that both have; a row that finds several there becomes several rows"
     )
 
