@@ -34,9 +34,11 @@ prompt_app = typer.Typer(help="Look at prompts.", no_args_is_help=True)
 schema_app = typer.Typer(
     help="The catalogue of label schemas: list, show, check, start a new one.", no_args_is_help=True
 )
+engine_app = typer.Typer(help="Try out engines.", no_args_is_help=True)
 shards_app = typer.Typer(help="Image shards, caption shards, and whether they are whole.", no_args_is_help=True)
 app.add_typer(prompt_app, name="prompt")
 app.add_typer(schema_app, name="schema")
+app.add_typer(engine_app, name="engine")
 app.add_typer(shards_app, name="shards")
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -128,6 +130,7 @@ def run(
     out_dir: OutOption = None,
     settings: SetOption = None,
     as_json: JsonFlag = False,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log progress as JSON lines on stderr.")] = False,
 ) -> None:
     """Run a pipeline, or go on with it where it stopped.
 
@@ -139,7 +142,7 @@ def run(
     """
     from captioner import run as running
 
-    with stoppable(), reporter(quiet=as_json) as report:
+    with stoppable(), reporter(quiet=as_json, log_json=log_json) as report:
         plan = running.prepare(pipeline_of(pipeline, data, out_dir, settings), report)
         print_notes(plan.notes, report.note)
         summary = running.execute(plan, report)
@@ -334,6 +337,57 @@ def audit(
         raise typer.Exit(1)
 
 
+@engine_app.command("test")
+def engine_test(
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="engine.key=value", help="As for run; may be repeated.")
+    ] = None,
+    schema: Annotated[str, typer.Option("--schema", help="Whose classes to ask for.")] = "chestxray14",
+    requests: Annotated[int, typer.Option(min=1, max=1000, help="How many requests to send.")] = 16,
+    as_json: JsonFlag = False,
+) -> None:
+    """Send a few requests and say what an endpoint can do, how fast it is, and what to change.
+
+    Example: captioner engine test --set engine.model=MODEL --set engine.base_url=http://localhost:8000/v1
+    """
+    import asyncio
+
+    from captioner import engines
+    from captioner.engines import Sampling
+    from captioner.pipeline import load_pipeline
+    from captioner.prompts import load_prompt
+    from captioner.schema import load_schema
+    from captioner.trial import try_engine
+
+    spec = load_pipeline({"schema": schema}, settings or ())
+    loaded = load_schema(schema)
+    sampling = Sampling(spec.sampling.temperature, spec.sampling.top_p, spec.sampling.max_tokens)
+    engine = engines.make(spec.engine, loaded)
+    with stoppable():
+        trial = asyncio.run(try_engine(engine, loaded, load_prompt(spec.prompt), requests=requests, sampling=sampling))
+    if as_json:
+        print_json(asdict(trial))
+    else:
+        rate = trial.answered / trial.seconds if trial.seconds else 0
+        tokens = trial.completion_tokens / trial.seconds if trial.seconds else 0
+        out.print(f"[bold]{escape(trial.model)}[/]")
+        out.print(
+            f"  answered    {trial.answered} of {trial.requests} requests; {trial.readable} in the form asked for"
+        )
+        out.print(f"  captions    {trial.captions}, of which {trial.agreeing} agree with their labels")
+        out.print(f"  latency     {trial.median_seconds:.2f} s median, {trial.slowest_seconds:.2f} s slowest")
+        out.print(f"  throughput  {rate:.1f} requests/s, {tokens:,.0f} tokens/s")
+        out.print(f"  tokens      {trial.prompt_tokens:,} in, {trial.completion_tokens:,} out")
+        for problem, number in trial.problems.items():
+            out.print(f"  problem     {number} x {problem}", markup=False)
+        for note in trial.notes:
+            out.print(f"  note        {note}", markup=False)
+        for line in trial.advice:
+            out.print(f"  [yellow]advice[/]      {escape(line)}")
+    if trial.answered < trial.requests or trial.readable == 0:
+        raise typer.Exit(1)
+
+
 @prompt_app.command("list")
 def prompt_list() -> None:
     """List the prompts that there are."""
@@ -524,15 +578,34 @@ def shards_build(
     data: Annotated[Path, typer.Option("--data", help="The dataset's folder.")],
     out_dir: Annotated[Path, typer.Option("--out", help="The output folder.")],
     size: Annotated[int, typer.Option(min=1, help="Samples in a shard.")] = 1000,
+    types: Annotated[bool, typer.Option("--types", help="Convert TIFF, DICOM, WebP and other types to PNG.")] = False,
+    window: Annotated[
+        str | None,
+        typer.Option(metavar="LOW,HIGH|file|range", help="How pixels of more than 8 bits become 8."),
+    ] = None,
+    max_side: Annotated[
+        int | None, typer.Option("--max-side", min=1, help="Scale larger images down to this many pixels.")
+    ] = None,
+    orient: Annotated[bool, typer.Option("--orient", help="Turn images as their EXIF orientation says.")] = False,
+    image_type: Annotated[
+        str | None, typer.Option("--type", metavar="jpg|png", help="Store every image as this type.")
+    ] = None,
 ) -> None:
     """Write the image shards of a dataset alone; runs then add captions beside them.
 
+    Images keep their bytes, unless an option asks for a change and they need it. Runs into the same folder then take the
+    same settings: --set shards.max_side=512.
+
     Example: captioner shards build chestxray14 --data ~/nih --out out/chestxray14
+
+    DICOM: captioner shards build ct_head --data ~/ct --out out/ct_head --types --window 0,80
     """
     from captioner import run as running
     from captioner.pipeline import load_pipeline
 
-    spec = load_pipeline({"schema": schema, "data": {"root": data}, "out": out_dir, "shards": {"size": size}})
+    shards = {"size": size, "types": types, "window": window, "max_side": max_side, "orient": orient}
+    shards["type"] = image_type
+    spec = load_pipeline({"schema": schema, "data": {"root": data}, "out": out_dir, "shards": shards})
     with stoppable(), reporter() as report:
         images, rejected = running.build_shards(running.prepare(spec, report), report)
     out.print(
@@ -567,6 +640,79 @@ def shards_verify(
         raise typer.Exit(1)
 
 
+@shards_app.command("captions")
+def shards_captions(
+    folder: Annotated[Path, typer.Argument(help="A run's folder: OUT/runs/RUN.")],
+    data: Annotated[Path | None, typer.Option("--data", help="The dataset's folder, if it has moved.")] = None,
+) -> None:
+    """Write the caption shards of a finished run again, for the image shards that there are now; nothing is asked.
+
+    Each caption is checked against the label table again.
+
+    Example: captioner shards captions out/chestxray14/runs/gpt-5-mini-report-1a2b3c4d
+    """
+    from captioner.recaption import rewrite_captions
+
+    with stoppable():
+        done = rewrite_captions(folder, data=data)
+    out.print(f"{folder}/captions: {done.captioned:,} images in {done.shards:,} shards ({done.written:,} written now)")
+    if done.missing:
+        out.print(f"{done.missing:,} images have no captions in this run: start it again to caption them")
+        raise typer.Exit(1)
+
+
+@shards_app.command("export")
+def shards_export(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="FORMAT",
+            help="parquet, csv, llava, tars:one, tars:json, tars:flat, tars:joined:TAG, unimed:TAG, card, wids, croissant.",
+        ),
+    ],
+    folder: Annotated[Path, typer.Argument(help="An output folder.")],
+    target: Annotated[Path, typer.Option("--out", help="The file to write; for tars and unimed, the folder.")],
+    run: Annotated[str | None, typer.Option("--run", help="Whose captions; needed where there are several runs.")] = None,
+    skip: Annotated[bool, typer.Option("--skip", help="Leave images without captions out of tars.")] = False,
+    license_url: Annotated[str | None, typer.Option("--license", help="URL of the images' licence (croissant).")] = None,
+    url: Annotated[str | None, typer.Option("--url", help="Page about the dataset (croissant).")] = None,
+) -> None:
+    """Write captions, or images and captions, as others read them; the shards stay as they are.
+
+    Example: captioner shards export parquet out/chestxray14 --out captions.parquet
+
+    For LLaVA: captioner shards export llava out/chestxray14 --out llava.json
+
+    For open_clip's --json-text-key: captioner shards export tars:flat out/chestxray14 --out flat
+
+    For UniMed's loader: captioner shards export unimed:chestxray8 out/chestxray14 --out unimed
+    """
+    from captioner.shards.exporting import export_as
+
+    missing = "skip" if skip else "error"
+    with stoppable():
+        report = export_as(name, folder, target, run=run, missing=missing, license_url=license_url, url=url)
+    what = f": {report.samples:,} images with captions, {report.bytes / 1e6:,.1f} MB" if report else ""
+    out.print(f"wrote {target}{what}", markup=False)
+    if report and report.missing:
+        out.print(f"{report.missing:,} images have no captions in this run and were left out")
+
+
+@shards_app.command("join")
+def shards_join(
+    url: Annotated[str, typer.Argument(help="captioner:OUT/images/NAME-000000.tar?run=RUN")],
+) -> None:
+    """Write images and their captions as one tar to stdout: a pipe for loaders that read nothing else.
+
+    Example: captioner shards join 'captioner:out/busi/images/busi-000000.tar?run=RUN' | tar t
+
+    For open_clip: --train-data "pipe:captioner shards join 'captioner:out/busi/images/busi-{000000..000007}.tar?run=RUN'"
+    """
+    from captioner.shards.scheme import copy_url
+
+    copy_url(url, sys.stdout.buffer)
+
+
 def pipeline_of(name: str, data: Path | None, out_dir: Path | None, settings: list[str] | None) -> Any:
     """Return the pipeline that a command line asks for."""
     from captioner import resources
@@ -583,9 +729,12 @@ def pipeline_of(name: str, data: Path | None, out_dir: Path | None, settings: li
     return load_pipeline(name, overrides)
 
 
-def reporter(*, quiet: bool = False) -> Any:
+def reporter(*, quiet: bool = False, log_json: bool = False) -> Any:
     """Return the progress display that fits where the output goes."""
-    from captioner.progress import LineReporter, LiveReporter
+    from captioner.progress import JsonReporter, LineReporter, LiveReporter
+
+    if log_json:
+        return JsonReporter(err)
 
     if quiet:
         return LineReporter(Console(quiet=True))

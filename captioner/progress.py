@@ -1,7 +1,10 @@
 """How a run is going, for people: a live display on a terminal, plain log lines elsewhere."""
 
+import json
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
@@ -94,6 +97,45 @@ class LineReporter:
         self.note(f"{self._stage}: {done:,}{of}{left}{detail}")
 
     _total: int | None
+
+
+class JsonReporter:
+    """A JSON object a line, for programs that follow a log: when a stage begins, and then one every ``seconds``."""
+
+    def __init__(self, console: Console, seconds: float = 5.0) -> None:
+        self._console, self._seconds = console, seconds
+        self._stage = "starting"
+        self._begin = self._last = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        """Log a remark."""
+        self._log(event="note", text=text)
+
+    def start(self, stage: str, total: int | None) -> None:
+        """Log that a stage begins."""
+        self._stage = stage
+        self._begin = self._last = time.monotonic()
+        self._log(event="stage", stage=stage, total=total)
+
+    def advance(self, done: int, totals: Totals | None = None) -> None:
+        """Log how far a stage is, now and then."""
+        now = time.monotonic()
+        if now - self._last >= self._seconds:
+            self._last = now
+            counted = asdict(totals) if totals else {}
+            self._log(event="progress", stage=self._stage, done=done, seconds=round(now - self._begin, 1), **counted)
+
+    def _log(self, **fields: object) -> None:
+        line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="seconds"), **fields}, ensure_ascii=False)
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def describe(totals: Totals, seconds: float) -> str:

@@ -50,6 +50,5 @@ def find(kind: str, name: str) -> Path:
                 return candidate
     what = kind.replace("_", " ").removesuffix("s")
     known = names(kind)
-    raise UsageError(
-        f"no {what} {name!r}: neither a file nor one of: {', '.join(known) or 'none'}.{did_you_mean(stem, known)}"
-    )
+    hint = did_you_mean(stem, known) or f" There are: {', '.join(known) or 'none'}."
+    raise UsageError(f"no {what} {name!r}: neither a file nor a known name.{hint}")

@@ -7,6 +7,8 @@ import pytest
 
 from captioner.cli import main
 from captioner.demo import make_dataset
+from tests.engines.faulty import FaultyServer
+from tests.model import careful
 
 
 @pytest.fixture
@@ -47,10 +49,14 @@ def test_help_names_every_command(captioner):
         "plan",
         "status",
         "check",
+        "engine test",
         "prompt show",
         "schema new",
         "schema lint",
         "shards build",
+        "shards captions",
+        "shards export",
+        "shards join",
         "shards verify",
     ],
 )
@@ -170,7 +176,7 @@ def table(text):
         (table("image,labels\ncaf\xe9.png,dr_0\n".encode("latin-1")), (), "encoding"),
         (table(""), (), "empty"),
         (table("image,labels,view\n"), (), "no row"),
-        (None, ("--set", "schema=chestxray"), "Did you mean 'chestxray14'?"),
+        (None, ("--set", "schema=chestxray"), "Did you mean 'chestxray14'"),
         (None, ("--set", "schema=bad.yaml"), "bad.yaml: tables: Field required"),
         (None, ("--set", "prompt=bad.j2"), "bad.j2:1: unknown name 'findngs'. Did you mean 'findings'?"),
         (None, ("--set", "prompt=reprot"), "Did you mean 'report'?"),
@@ -243,3 +249,29 @@ def test_check_fails_below_the_agreement_that_is_asked_for(captioner, tmp_path):
     arguments = ("check", "--schema", "busi", "--input", "in.jsonl", "--output", "out.jsonl", "--min-agreement")
     assert captioner(*arguments, "0.5")[0] == 0
     assert captioner(*arguments, "0.9")[0] == 1
+
+
+def test_an_engine_is_tried_and_what_it_cannot_do_is_said(captioner):
+    with FaultyServer(caption=careful, unsupported={"json_schema"}) as server:
+        arguments = ("--set", "engine.model=tiny", "--set", f"engine.base_url={server.base_url}", "--requests", "6")
+        code, out, _ = captioner("engine", "test", *arguments, "--json")
+    trial = json.loads(out)
+    assert code == 0
+    assert (trial["requests"], trial["answered"], trial["readable"], trial["captions"]) == (6, 6, 6, 60)
+    assert trial["agreeing"] > 50
+    assert trial["notes"]
+
+
+def test_an_engine_that_talks_instead_of_answering_fails_its_trial_with_advice(captioner):
+    with FaultyServer(caption=lambda body: "Of course! Here they come.") as server:
+        arguments = ("--set", "engine.model=tiny", "--set", f"engine.base_url={server.base_url}", "--requests", "2")
+        code, out, _ = captioner("engine", "test", *arguments)
+    assert code == 1
+    assert "not in the form asked for" in out
+
+
+def test_progress_is_logged_as_json_lines_where_that_is_asked_for(captioner, demo):
+    code, _, err = captioner("run", "demo", "--data", demo / "data", "--out", demo / "out", "--log-json")
+    assert code == 0
+    events = [json.loads(line) for line in err.splitlines()]
+    assert [e["stage"] for e in events if e["event"] == "stage"][-2:] == ["captioning", "writing captions"]

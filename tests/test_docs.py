@@ -34,7 +34,7 @@ CALLS = sorted({(tuple(words), tuple(options)) for page in PAGES for words, opti
 
 @pytest.mark.parametrize(("words", "options"), CALLS, ids=" ".join)
 def test_every_command_in_the_documentation_exists_with_its_options(words, options):
-    groups = {"prompt", "schema", "shards"}
+    groups = {"engine", "prompt", "schema", "shards"}
     command = words[:2] if words and words[0] in groups else words[:1]
     done = subprocess.run(
         [sys.executable, "-m", "captioner", *command, "--help"],
