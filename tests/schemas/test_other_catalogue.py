@@ -55,7 +55,7 @@ MEDMNIST = {
     ),
 }  # fmt: skip
 RETINA = ("acrima", "deepdrid", "eyepacs", "fives", "jsiec1000", "lag", "messidor2", "oia_ddr", "refuge")
-SCHEMAS = ("fitzpatrick17k", "ham10000", "hyperkvasir", *RETINA, *(f"medmnist_{flag}" for flag in MEDMNIST))
+SCHEMAS = ("embed", "fitzpatrick17k", "ham10000", "hyperkvasir", *RETINA, *(f"medmnist_{flag}" for flag in MEDMNIST))
 
 
 @functools.cache
@@ -632,3 +632,61 @@ def test_fitzpatrick17k_leaves_what_is_wrongly_labelled_and_labels_whose_pages_a
 )
 def test_a_caption_of_fitzpatrick17k_names_the_disease_and_no_kind_of_it(label: str, caption: str, passes: str) -> None:
     assert ("yes" if errors("fitzpatrick17k", label, caption) == [] else "no") == passes
+
+
+# ---- EMBED
+
+
+@pytest.mark.parametrize("release", ["", "_reduced"])
+def test_embed_gives_each_image_the_density_of_its_examination(tmp_path: Path, release: str) -> None:
+    header = (
+        "empi_anon",
+        "acc_anon",
+        "anon_dicom_path",
+        "ImageLateralityFinal",
+        "ViewPosition",
+        "FinalImageType",
+        "spot_mag",
+    )
+    place = "/mnt/NAS2/mammo/anon_dicom/cohort_1/10/200"
+    write_csv(
+        tmp_path / f"EMBED_OpenData_metadata{release}.csv",
+        header,
+        ("10", "200", f"{place}/a.dcm", "L", "CC", "2D", ""),
+        ("10", "200", f"{place}/b.dcm", "R", "MLO", "cview", ""),
+        ("10", "200", f"{place}/spot.dcm", "R", "CC", "2D", "1.0"),
+        ("11", "201", "/mnt/NAS2/mammo/anon_dicom/cohort_2/11/201/c.dcm", "L", "CC", "2D", ""),
+        ("12", "202", "/mnt/NAS2/mammo/anon_dicom/cohort_2/12/202/d.dcm", "L", "CC", "2D", ""),
+    )
+    write_csv(
+        tmp_path / f"EMBED_OpenData_clinical{release}.csv",
+        ("empi_anon", "acc_anon", "side", "asses", "tissueden", "massshape"),
+        ("10", "200", "L", "A", "3.0", "G"),
+        ("10", "200", "R", "N", "3.0", ""),
+        ("11", "201", "", "N", "5.0", ""),
+        ("12", "202", "L", "N", "1.0", ""),
+        ("12", "202", "R", "N", "2.0", ""),
+    )
+    table = read_samples(schema_of("embed"), tmp_path)
+    assert labels_by_image(table) == {"cohort_1/10/200/a.dcm": ("C",), "cohort_1/10/200/b.dcm": ("C",)}
+    assert list(zip(table.frame["side"], table.frame["view"], table.frame["group"], strict=True)) == [
+        ("left", "craniocaudal", "10"),
+        ("right", "mediolateral oblique", "10"),
+    ]
+    codes = Counter(table.rejects["code"])
+    assert codes["not_chosen"] == 2  # the spot view, once for each finding of its examination
+    assert codes["no_label"] == 1  # a man's breast
+    assert codes["contradiction"] == 1  # two densities of one examination
+
+
+@pytest.mark.parametrize(
+    ("label", "caption"),
+    [
+        ("C", "Mammogram with extremely dense breast tissue."),
+        ("B", "Mammogram with scattered fibroglandular densities and a suspicious mass."),
+        ("D", "Mammogram, BI-RADS 4, extremely dense breast."),
+        ("D", "Dense breast tissue on mammography."),
+    ],
+)
+def test_a_caption_of_embed_says_the_density_and_nothing_of_findings(label: str, caption: str) -> None:
+    assert errors("embed", label, caption) != []
