@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from captioner import engines, resources
 from captioner.errors import PipelineError, did_you_mean
 from captioner.schema import Model, explain, read_yaml
+from captioner.shards import Conversion
 
 
 class DataSettings(Model):
@@ -55,9 +56,33 @@ class LoopLimits(Model):
 
 
 class ShardSettings(Model):
-    """How shards are cut."""
+    """How shards are cut, and what may be changed in images on the way into them."""
 
     size: int = Field(default=1000, ge=1, le=100_000, description="samples in a shard")
+    types: bool = Field(default=False, description="convert TIFF, DICOM, WebP and others to PNG")
+    window: tuple[float, float] | Literal["file", "range"] | None = Field(
+        default=None, description="how pixels of more than 8 bits become 8: LOW,HIGH, file or range"
+    )
+    max_side: int | None = Field(default=None, ge=1, description="scale larger images down to this many pixels")
+    orient: bool = Field(default=False, description="turn images as their EXIF orientation says")
+    type: Literal["jpg", "png"] | None = Field(default=None, description="store every image as this type")
+
+    @field_validator("window", mode="before")
+    @classmethod
+    def _two_numbers(cls, value: Any) -> Any:
+        return value.split(",") if isinstance(value, str) and "," in value else value
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        assert self.conversion
+        return self
+
+    @property
+    def conversion(self) -> Conversion:
+        """What may be changed in images."""
+        return Conversion(
+            types=self.types, window=self.window, max_side=self.max_side, orient=self.orient, type=self.type
+        )
 
 
 class LimitSettings(Model):

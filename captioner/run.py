@@ -29,7 +29,7 @@ from captioner.images import locate
 from captioner.pipeline import PipelineSpec
 from captioner.prompts import Prompt, load_prompt
 from captioner.schema import LabelSchema, hash_of, load_schema
-from captioner.shards import ImageItem, ImageReport, atomic, build_captions, build_images
+from captioner.shards import CaptionReport, ImageItem, ImageReport, atomic, build_captions, build_images
 from captioner.store import Ledger, Totals
 from captioner.tables import SampleTable, read_samples
 from captioner.triplets import Triplet, distinct
@@ -354,7 +354,7 @@ async def _stages(plan: Plan, ledger: Ledger, folder: Path, report: Reporter) ->
     sets = outputs.support_sets(plan.schema, ledger)
     outputs.write_parquet(folder / "support_sets.parquet", sets, outputs.SUPPORT_SETS)
     outputs.write_parquet(folder / "rejected.parquet", outputs.rejected(ledger), outputs.REJECTED)
-    _write_captions(plan, folder, sets)
+    write_captions(plan, folder, sets)
     summary = _summarise(plan, ledger, images, stopped)
     atomic.write(folder / "summary.json", (json.dumps(asdict(summary), indent=2, ensure_ascii=False) + "\n").encode())
     return summary
@@ -369,7 +369,12 @@ def _images(plan: Plan, report: Reporter) -> ImageReport:
         ImageItem(key, plan.image_root / path, path) for key, path in zip(frame["key"], frame["path"], strict=True)
     )
     images = build_images(
-        items, plan.out / "images", dataset=plan.schema.id, per_shard=plan.spec.shards.size, progress=report.advance
+        items,
+        plan.out / "images",
+        dataset=plan.schema.id,
+        per_shard=plan.spec.shards.size,
+        conversion=plan.spec.shards.conversion,
+        progress=report.advance,
     )
     if images.problems:
         problems = {p.key: p for p in images.problems}
@@ -453,14 +458,16 @@ def _seldom(action: Callable[[], None]) -> Callable[[], None]:
     return call
 
 
-def _write_captions(plan: Plan, folder: Path, sets: Sequence[Mapping[str, Any]]) -> None:
+def write_captions(
+    plan: Plan, folder: Path, sets: Sequence[Mapping[str, Any]], progress: Callable[[int], None] | None = None
+) -> CaptionReport | None:
     """Write caption shards beside the images, or, without images, a table of captions."""
     by_triplet = {s["triplet"]: s for s in sets}
     set_of = [by_triplet.get(t.id) for t in plan.triplets]
     if not plan.with_images:
         rows = outputs.caption_table(plan.samples, [set_of[i] for i in plan.index])
         outputs.write_parquet(folder / "captions.parquet", rows, outputs.CAPTIONS)
-        return
+        return None
     triplet_of = dict(zip(plan.samples.frame["key"], plan.index.tolist(), strict=True))
 
     def record(key: str) -> dict[str, Any] | None:
@@ -471,7 +478,7 @@ def _write_captions(plan: Plan, folder: Path, sets: Sequence[Mapping[str, Any]])
         fields = {"captions": found["captions"], "labels": found["findings"], "triplet": found["triplet"]}
         return fields | {"run": plan.run}
 
-    build_captions(plan.out / "images", folder / "captions", captions=record, run=plan.run)
+    return build_captions(plan.out / "images", folder / "captions", captions=record, run=plan.run, progress=progress)
 
 
 def _summarise(plan: Plan, ledger: Ledger, images: ImageReport | None, stopped: str | None) -> Summary:

@@ -94,7 +94,7 @@ def accepts(kind: str | None, conversion: Conversion) -> str | None:
         return "no image by its content, whatever its name says"
     if conversion.types:
         return None
-    return f"an image of type {kind} by its content; shards hold JPEG and PNG. Convert it, or build with types=True"
+    return f"an image of type {kind} by its content; shards hold JPEG and PNG. Convert it, or build with --types (types=True)"
 
 
 def stored(payload: bytes, kind: str, conversion: Conversion, *, decode: bool) -> Stored:
@@ -160,10 +160,10 @@ def _windowed(values: npt.NDArray[Any], window: Window | None, what: str) -> npt
         raise Refused(
             "unsupported_type",
             f"pixels of more than 8 bits ({what}), which training loaders turn white. Convert it to 8 bits with a window "
-            "of your choice, or build with window=",
+            "of your choice, or build with --window (window=)",
         )
     if window == "file":
-        raise Refused("unsupported_type", "the file names no window. Build with window='range' or two values")
+        raise Refused("unsupported_type", "the file names no window. Build with --window range or two values")
     numbers = values.astype(np.float64)
     low, high = (numbers.min(), numbers.max()) if window == "range" else window
     if not np.isfinite([low, high]).all():
