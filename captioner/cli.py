@@ -388,6 +388,30 @@ def engine_test(
         raise typer.Exit(1)
 
 
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN [RUN…]", help="Folders of runs of one dataset.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder of the report.")] = Path("compare"),
+    as_json: JsonFlag = False,
+) -> None:
+    """Compare runs on the label combinations that all of them asked for: agreement, repairs, tokens, diversity.
+
+    Example: captioner compare out/nih/runs/rules-report-67628d50 out/nih/runs/gpt-5-mini-report-0c1d2e3f
+    """
+    from captioner.audit import compare as compare_runs
+    from captioner.report import write_comparison
+    from captioner.report.comparison import comparison_markdown
+
+    with stoppable():
+        found = compare_runs(runs)
+        page = write_comparison(found, out_dir)
+    if as_json:
+        print_json(found.to_dict())
+        return
+    sys.stdout.write(comparison_markdown(found))
+    out.print(f"\nreport: {page}; for a paper: {page.with_suffix('.tex')}", markup=False)
+
+
 @prompt_app.command("list")
 def prompt_list() -> None:
     """List the prompts that there are."""
@@ -638,79 +662,6 @@ def shards_verify(
         out.print(f"{len(folders)} folders: " + (f"{len(problems)} problems" if problems else "all shards are whole"))
     if problems:
         raise typer.Exit(1)
-
-
-@shards_app.command("captions")
-def shards_captions(
-    folder: Annotated[Path, typer.Argument(help="A run's folder: OUT/runs/RUN.")],
-    data: Annotated[Path | None, typer.Option("--data", help="The dataset's folder, if it has moved.")] = None,
-) -> None:
-    """Write the caption shards of a finished run again, for the image shards that there are now; nothing is asked.
-
-    Each caption is checked against the label table again.
-
-    Example: captioner shards captions out/chestxray14/runs/gpt-5-mini-report-1a2b3c4d
-    """
-    from captioner.recaption import rewrite_captions
-
-    with stoppable():
-        done = rewrite_captions(folder, data=data)
-    out.print(f"{folder}/captions: {done.captioned:,} images in {done.shards:,} shards ({done.written:,} written now)")
-    if done.missing:
-        out.print(f"{done.missing:,} images have no captions in this run: start it again to caption them")
-        raise typer.Exit(1)
-
-
-@shards_app.command("export")
-def shards_export(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="FORMAT",
-            help="parquet, csv, llava, tars:one, tars:json, tars:flat, tars:joined:TAG, unimed:TAG, card, wids, croissant.",
-        ),
-    ],
-    folder: Annotated[Path, typer.Argument(help="An output folder.")],
-    target: Annotated[Path, typer.Option("--out", help="The file to write; for tars and unimed, the folder.")],
-    run: Annotated[str | None, typer.Option("--run", help="Whose captions; needed where there are several runs.")] = None,
-    skip: Annotated[bool, typer.Option("--skip", help="Leave images without captions out of tars.")] = False,
-    license_url: Annotated[str | None, typer.Option("--license", help="URL of the images' licence (croissant).")] = None,
-    url: Annotated[str | None, typer.Option("--url", help="Page about the dataset (croissant).")] = None,
-) -> None:
-    """Write captions, or images and captions, as others read them; the shards stay as they are.
-
-    Example: captioner shards export parquet out/chestxray14 --out captions.parquet
-
-    For LLaVA: captioner shards export llava out/chestxray14 --out llava.json
-
-    For open_clip's --json-text-key: captioner shards export tars:flat out/chestxray14 --out flat
-
-    For UniMed's loader: captioner shards export unimed:chestxray8 out/chestxray14 --out unimed
-    """
-    from captioner.shards.exporting import export_as
-
-    missing = "skip" if skip else "error"
-    with stoppable():
-        report = export_as(name, folder, target, run=run, missing=missing, license_url=license_url, url=url)
-    what = f": {report.samples:,} images with captions, {report.bytes / 1e6:,.1f} MB" if report else ""
-    out.print(f"wrote {target}{what}", markup=False)
-    if report and report.missing:
-        out.print(f"{report.missing:,} images have no captions in this run and were left out")
-
-
-@shards_app.command("join")
-def shards_join(
-    url: Annotated[str, typer.Argument(help="captioner:OUT/images/NAME-000000.tar?run=RUN")],
-) -> None:
-    """Write images and their captions as one tar to stdout: a pipe for loaders that read nothing else.
-
-    Example: captioner shards join 'captioner:out/busi/images/busi-000000.tar?run=RUN' | tar t
-
-    For open_clip: --train-data "pipe:captioner shards join 'captioner:out/busi/images/busi-{000000..000007}.tar?run=RUN'"
-    """
-    from captioner.shards.scheme import copy_url
-
-    copy_url(url, sys.stdout.buffer)
 
 
 @shards_app.command("captions")

@@ -9,9 +9,10 @@
     found.by_class             # a DataFrame with 95 % intervals; found itself shows well in a notebook
 """
 
+from captioner.audit.compare import Comparison, compare
 from captioner.audit.engine import audit
 from captioner.audit.result import Audit
 from captioner.audit.rows import Bad, Columns, Row
 from captioner.audit.statistics import Rate
 
-__all__ = ["Audit", "Bad", "Columns", "Rate", "Row", "audit"]
+__all__ = ["Audit", "Bad", "Columns", "Comparison", "Rate", "Row", "audit", "compare"]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from captioner import atomic
 from captioner.agreement import CODES
 from captioner.audit.result import Audit, percent
 from captioner.errors import UsageError, did_you_mean
-from captioner.shards import atomic
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,8 @@ def marked(caption: str, issues: Iterable[Mapping[str, Any]]) -> Markup:
 def reason(issue: Mapping[str, Any], names: Mapping[str, str], caption: str) -> str:
     """Return an issue in a sentence or two."""
     code = issue["code"]
-    parts = [CODES.get(code, code.replace("_", " ")).partition(";")[0]]
+    meaning = CODES.get(code, code.replace("_", " ")).partition(";")[0]
+    parts = ["not a caption" if code == "not_a_caption" else meaning]
     if issue.get("detail"):
         parts[0] += f" ({issue['detail'].replace('_', ' ')})"
     if issue.get("text"):

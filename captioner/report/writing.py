@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from captioner import atomic
+from captioner.audit.compare import Comparison
 from captioner.audit.result import Audit
+from captioner.report.comparison import comparison_latex, comparison_markdown, comparison_page
 from captioner.report.markdown import audit_markdown
 from captioner.report.page import audit_page
-from captioner.shards import atomic
 
 JSON = "audit.json"
 _REMEMBERED = 50
@@ -48,6 +50,23 @@ def write_report(audit: Audit, folder: Path, *, when: datetime | None = None) ->
     text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
     atomic.write(written.json, text.encode() + b"\n")
     return written
+
+
+def write_comparison(comparison: Comparison, folder: Path, *, when: datetime | None = None) -> Path:
+    """Write ``compare.html``, ``.md``, ``.tex`` and ``.json`` into a folder; return the page.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    with atomic.storage(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    page = folder / "compare.html"
+    atomic.write(page, comparison_page(comparison, when or datetime.now(UTC)).encode())
+    atomic.write(folder / "compare.md", comparison_markdown(comparison).encode())
+    atomic.write(folder / "compare.tex", comparison_latex(comparison).encode())
+    text = json.dumps(comparison.to_dict(), ensure_ascii=False, indent=1, allow_nan=False)
+    atomic.write(folder / "compare.json", text.encode() + b"\n")
+    return page
 
 
 def folder_for(target: Path) -> Path:

@@ -1,0 +1,133 @@
+"""Runs side by side."""
+
+import json
+import re
+
+import pytest
+
+from captioner.audit import compare
+from captioner.demo import make_dataset
+from captioner.errors import UsageError
+from captioner.pipeline import load_pipeline
+from captioner.report import write_comparison
+from captioner.report.comparison import comparison_latex, comparison_markdown, latex, p_value
+from captioner.run import execute, prepare
+from captioner.store import Ledger
+from tests.audit.runs import make_runs
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return make_runs(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def found(runs):
+    return compare([runs["careless"], runs["careful"], runs["template"]])
+
+
+def test_runs_are_compared_on_the_triplets_that_all_of_them_finished(found):
+    assert found.triplets == 15
+    assert found.left_out == 0
+    assert [(r.run, r.prompt) for r in found.runs] == [
+        ("careless", "template"),
+        ("careful", "template"),
+        ("template", "template"),
+    ]
+
+
+def test_a_careless_model_is_seen_to_be_one_at_its_first_answer(found):
+    careless, careful, writer = found.runs
+    assert careless.agreement.share < 0.9 < careful.agreement.share
+    assert careless.asked_again > careful.asked_again
+    assert careless.requests > careful.requests >= writer.requests == 15
+    assert writer.completion_tokens == 0
+    assert careless.completion_tokens > careful.completion_tokens
+    assert writer.agreement.share == 1
+    assert writer.accepted_at_once.share == 1
+
+
+def test_cost_is_by_the_prices_of_the_pipeline_and_unknown_without(found):
+    careless, _, writer = found.runs
+    assert careless.cost == pytest.approx((careless.prompt_tokens + 4 * careless.completion_tokens) / 1e6)
+    assert writer.cost is None
+
+
+def test_totals_are_those_of_the_ledger(found, runs):
+    with Ledger(runs["careless"] / "ledger.sqlite", read_only=True) as ledger:
+        totals = ledger.totals()
+    careless = found.runs[0]
+    assert (careless.prompt_tokens, careless.completion_tokens) == (totals.prompt_tokens, totals.completion_tokens)
+    assert careless.accepted == totals.accepted
+    assert careless.repaired == totals.by_source.get("code", 0)
+
+
+def test_pairs_are_tested_triplet_by_triplet(found):
+    pair = next(p for p in found.pairs if (p.first, p.second) == ("careless", "careful"))
+    assert pair.both + pair.only_first + pair.only_second + pair.neither == 15
+    assert pair.only_second > pair.only_first
+    assert pair.p < 0.05
+    assert pair.low <= pair.gain <= pair.high
+    assert pair.gain > 0.1
+    assert len(found.pairs) == 3
+
+
+def test_where_runs_differ_most_comes_first_with_the_captions_as_they_were_written(found):
+    gaps = [max(d.shares) - min(d.shares) for d in found.differences]
+    assert gaps == sorted(gaps, reverse=True)
+    assert gaps[0] > 0.2
+    wrong = [text for text, agrees, _ in found.differences[0].captions[0] if not agrees]
+    assert wrong
+
+
+def test_a_comparison_is_a_page_a_table_for_papers_and_json(found, tmp_path):
+    page = write_comparison(found, tmp_path / "out")
+    assert sorted(p.suffix for p in page.parent.iterdir()) == [".html", ".json", ".md", ".tex"]
+    html = page.read_text(encoding="utf-8")
+    assert "3 runs side by side" in html
+    assert not re.search(r"""(src|href)=["'](?!#|data:)""", html)
+    assert json.loads((page.parent / "compare.json").read_text(encoding="utf-8"))["triplets"] == 15
+    assert "| agree as written |" in comparison_markdown(found)
+    text = comparison_latex(found)
+    assert text.count(r"\\") == len(re.findall(r"&.*\\\\", text))
+    assert r"95 \% interval" in text
+    assert "careful" in found._repr_html_()
+
+
+def test_what_means_something_in_latex_is_escaped():
+    assert latex("a_b & 5 % {x} ~ ^ \\") == r"a\_b \& 5 \% \{x\} \textasciitilde{} \textasciicircum{} \textbackslash{}"
+    assert p_value(0.0001) == "p < 0.001"
+    assert p_value(0.04) == "p = 0.040"
+
+
+def test_two_prompts_of_the_built_in_writer_are_compared_too(runs):
+    found = compare([runs["template"], runs["plain"]])
+    assert {r.prompt for r in found.runs} == {"template", "plain"}
+    assert found.pairs[0].p == 1
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_fewer_than_two_runs_cannot_be_compared(runs, count):
+    with pytest.raises(UsageError, match="at least two different runs"):
+        compare([runs["careful"]] * count)
+    with pytest.raises(UsageError, match="at least two different runs"):
+        compare([runs["careful"], runs["careful"]])
+
+
+def test_a_folder_that_is_no_run_is_refused(runs, tmp_path):
+    with pytest.raises(UsageError, match="not a run's folder"):
+        compare([runs["careful"], tmp_path])
+
+
+def test_runs_of_different_datasets_are_refused(runs, tmp_path):
+    make_dataset(tmp_path / "data")
+    table = (tmp_path / "data" / "labels.csv").read_text()
+    schema = tmp_path / "other.yaml"
+    from captioner import resources
+
+    schema.write_text(resources.find("label_schemas", "demo").read_text().replace("id: demo", "id: other"))
+    assert table
+    settings = [f"schema={schema}", f"data.root={tmp_path / 'data'}", f"out={tmp_path / 'out'}", "name=x"]
+    execute(prepare(load_pipeline("demo", settings)))
+    with pytest.raises(UsageError, match="is of dataset 'other'"):
+        compare([runs["careful"], tmp_path / "out" / "runs" / "x"])
