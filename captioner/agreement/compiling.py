@@ -345,9 +345,10 @@ class _Builder:
                         yield ((*head, adjective),)
 
     def _nouns(self, words: Words) -> set[Words]:
-        """Return a modifier as it is, and as the noun of the place that it names: "pulmonary" and "lung"."""
+        """Return a modifier as a noun: as it is, unless it is an adjective, and as the place that it names."""
         places = self.place_words.get(words, frozenset())
-        return {words, *(phrase(self.library.anatomies[p].name) for p in places if p in self.library.anatomies)}
+        nouns = {phrase(self.library.anatomies[p].name) for p in places if p in self.library.anatomies}
+        return nouns if words[-1].endswith(_ADJECTIVAL) else nouns | {words}
 
     def _inside(self, anatomy: str) -> frozenset[str]:
         item = self.library.anatomies.get(anatomy)
@@ -538,6 +539,7 @@ _CAUSES = tuple(
     )
 )
 """Ways to say the same: "retinopathy due to diabetes", "retinopathy caused by diabetes"."""
+_ADJECTIVAL = tuple("al ic ar ous ed ive ary ing ent ant oid ory ate ose able ible ular iform".split())
 _REORDERED = 3
 _LINKS = tuple(tuple(link.split()) for link in ("of", "of the", "in the", "within the"))
 _FAIR_SHARE, _MOST = 0.15, 0.4
