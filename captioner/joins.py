@@ -1,6 +1,7 @@
 """A label table and another file that says more of its rows, read as one: labels of a study, and the study's images."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,29 @@ import pyarrow.compute as pc
 
 from captioner.errors import TableError, did_you_mean
 from captioner.sheets import Columns, Sheet
+
+
+class ImageList:
+    """The images below a folder, as a sheet: what their paths hold is columns.
+
+    Args:
+        path: the folder.
+        images: paths of images, relative to it.
+        pattern: regular expression; its named groups are columns, ``image`` is the path. Other images are left out.
+    """
+
+    def __init__(self, path: Path, images: Iterable[str], pattern: str) -> None:
+        self.path = path
+        expression = re.compile(pattern)
+        found = [(m, image) for image in images if (m := expression.search(image))]
+        self.names = (*expression.groupindex, "image")
+        groups = [[m[name] or "" for m, _ in found] for name in expression.groupindex]
+        self._columns = [pa.array(c, pa.string()) for c in (*groups, [image for _, image in found])]
+
+    def read(self, columns: Sequence[int], *, plain: Sequence[int] = ()) -> Columns:
+        """Return the columns at some positions; see :meth:`captioner.sheets.Sheet.read`."""
+        cells = {c: self._columns[c] if c in plain else self._columns[c].dictionary_encode() for c in columns}
+        return Columns(np.arange(len(self._columns[-1]), dtype=np.int64), cells, [])
 
 
 class JoinedSheet:
@@ -35,7 +59,7 @@ class JoinedSheet:
     path: Path
     names: tuple[str, ...]
 
-    def __init__(self, left: "Sheet | JoinedSheet", right: Sheet, by: Sequence[str]) -> None:
+    def __init__(self, left: "Sheet | JoinedSheet", right: "Sheet | ImageList", by: Sequence[str]) -> None:
         self._left, self._right = left, right
         self._left_keys = [_position(left.path, left.names, name) for name in by]
         self._right_keys = [_position(right.path, right.names, name) for name in by]

@@ -109,6 +109,19 @@ class Reader:
             self._label(said, label, table.column)
         return said
 
+    def differential(self, cell: str, column: str) -> Statement:
+        """Read diagnoses with their weights: one alone is the label, several are left open."""
+        said = Statement()
+        weights = _parse_weights(cell)
+        if weights is None:
+            said.refuse("unknown_label", column, cell, "the cell is no list of weights such as {'a': 0.6, 'b': 0.4}")
+        elif len(weights) == 1:
+            self._label(said, weights[0], column)
+        else:
+            for meaning in map(self._meaning, weights or ()):
+                said.uncertain.update(meaning.codes)
+        return said
+
     def one_hot(self, table: OneHotTable, targets: Mapping[str, str | None], cells: Mapping[str, str]) -> Statement:
         """Read a column for each class.
 
@@ -350,6 +363,18 @@ def _closure(schema: LabelSchema, code: str) -> frozenset[str]:
         elif name in concepts:
             todo += concepts[name].parents
     return frozenset(seen)
+
+
+def _parse_weights(cell: str) -> list[str] | None:
+    """Return the diagnoses of ``{'a': 0.6, 'b': 0.4}``; None if the cell is nothing of the kind."""
+    text = cell.strip()
+    if not text:
+        return []
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return list(value) if isinstance(value, dict) and all(isinstance(k, str) for k in value) else None
 
 
 def parse_list(cell: str) -> list[str] | None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from captioner.errors import SchemaError, TableError, did_you_mean
-from captioner.joins import JoinedSheet
+from captioner.joins import ImageList, JoinedSheet
 from captioner.labels import Reader, Statement
 from captioner.references import EXTENSIONS
 from captioner.schema import (
@@ -95,7 +95,7 @@ def _unused(candidates: Iterable[tuple[FileTable, list[Source]]]) -> list[str]:
 
 def _table_files(folder: Path) -> list[Path]:
     """Return all files but images; what a schema calls its table is up to the schema."""
-    return [folder / path for path, name in _walk(folder) if name.rpartition(".")[2].lower() not in EXTENSIONS]
+    return [folder / path for path, name in _walk(folder) if not _is_image(name)]
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, str]]:
@@ -142,7 +142,7 @@ def _try(schema: LabelSchema, layout: FileTable, path: Path, place: Path, found:
 
 
 def _matches(entry: TableFile | Join, path: Path) -> bool:
-    return fnmatch.fnmatch(path.name.lower(), entry.match.lower())
+    return entry.match is not None and fnmatch.fnmatch(path.name.lower(), entry.match.lower())
 
 
 def _refuse_copies(paths: Iterable[Path]) -> None:
@@ -167,7 +167,7 @@ def _source(
     )
     if all(position_of(_positions(sheet), c) is not None for c in layout.columns_needed):
         for join in layout.join:
-            sheet = JoinedSheet(sheet, Sheet(_joined_file(join, path, found)), join.by)
+            sheet = JoinedSheet(sheet, _joined(join, path, place, found), join.by)
     columns = _positions(sheet)
     needed = [*layout.columns_needed, *_image_columns(schema, layout)]
     if isinstance(layout, OneHotTable) and not layout.columns:
@@ -177,6 +177,18 @@ def _source(
     missing = [c for c in dict.fromkeys(needed) if position_of(columns, c) is None]
     name = path.name if place.is_file() else path.relative_to(place).as_posix()
     return Source(sheet, entry, columns, missing, name)
+
+
+def _joined(join: Join, path: Path, place: Path, found: Sequence[Path]) -> Sheet | ImageList:
+    """Return what a join puts beside a table: a file, or the images themselves."""
+    if join.images is None:
+        return Sheet(_joined_file(join, path, found))
+    folder = place if place.is_dir() else place.parent
+    return ImageList(folder, (p for p, name in _walk(folder) if _is_image(name)), join.images)
+
+
+def _is_image(name: str) -> bool:
+    return name.rpartition(".")[2].lower() in EXTENSIONS
 
 
 def _joined_file(join: Join, path: Path, found: Sequence[Path]) -> Path:
@@ -279,10 +291,7 @@ class View:
 def views_of(schema: LabelSchema, layout: FileTable, source: Source) -> list[View]:
     """Return what one row of a file holds: one image, or several in a ``views`` table."""
     if isinstance(layout, ViewsTable):
-        return [
-            View((image,), None, (label,), partial(_read_joined, layout.separator, label))
-            for image, label in layout.views.items()
-        ]
+        return [View((image,), None, (label,), _read_view(layout, label)) for image, label in layout.views.items()]
     image_columns = tuple(_image_columns(schema, layout))
     pattern = layout.image if layout.image and _FIELD.search(layout.image) else None
     labels: Cells
@@ -299,6 +308,16 @@ def views_of(schema: LabelSchema, layout: FileTable, source: Source) -> list[Vie
         targets = _one_hot_targets(schema, layout, source)
         labels, read = tuple(targets), partial(_read_one_hot, layout, targets)
     return [View(image_columns, pattern, labels, read)]
+
+
+def _read_view(layout: ViewsTable, column: str) -> ReadCells:
+    return (
+        partial(_read_differential, column) if layout.differential else partial(_read_joined, layout.separator, column)
+    )
+
+
+def _read_differential(column: str, reader: Reader, cells: Cells) -> Statement:
+    return reader.differential(cells[0], column)
 
 
 def _read_joined(separator: str | None, column: str, reader: Reader, cells: Cells) -> Statement:
@@ -356,9 +375,7 @@ def class_images(
     pattern = re.compile(layout.pattern) if layout.pattern else None
     labels: dict[str, str | None] = {}
     for path, name in _walk(root):
-        if name.rpartition(".")[2].lower() not in EXTENSIONS or any(
-            fnmatch.fnmatch(name, e) or fnmatch.fnmatch(path, e) for e in layout.exclude
-        ):
+        if not _is_image(name) or any(fnmatch.fnmatch(name, e) or fnmatch.fnmatch(path, e) for e in layout.exclude):
             continue
         found = pattern.search(path) if pattern else None
         where = path.rpartition("/")[0] if pattern is None else found["label"] if found else path

@@ -142,12 +142,30 @@ class Attribute(Model):
 
 
 class Join(Model):
-    """Another file beside a table, that says more of its rows: the images of a study, the split of an image."""
+    """Another file beside a table, that says more of its rows: the images of a study, the split of an image.
 
-    match: Text = Field(description="glob on the file's name, such as 'mimic-cxr-2.0.0-metadata.csv*'")
+    Instead of a file it may be the images themselves, where a row stands for several whose names hold its key.
+    """
+
+    match: Text | None = Field(
+        default=None, description="glob on the file's name, such as 'mimic-cxr-2.0.0-metadata.csv*'"
+    )
+    images: Text | None = Field(
+        default=None,
+        description="in place of a file: regular expression on the paths of images below the folder, whose named groups "
+        "are columns; column 'image' is the path",
+    )
     by: tuple[Text, ...] = Field(
         min_length=1, description="columns that both have; a row that finds several there becomes several rows"
     )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.match is None) == (self.images is None):
+            raise ValueError("a join has either 'match' or 'images'")
+        for name in self.by if self.images else ():
+            _check_pattern("images", self.images, group=name)
+        return self
 
 
 class Merge(Model):
@@ -282,10 +300,15 @@ class ViewsTable(_Table):
     layout: Literal["views"]
     views: Mapping[Text, Text] = Field(description="image column → label column")
     separator: str | None = None
+    differential: bool = Field(
+        default=False,
+        description="a label column holds {'a': 0.6, 'b': 0.4}, diagnoses and their weights: one alone is the label, "
+        "several are left open",
+    )
 
     @property
     def columns_needed(self) -> tuple[str, ...]:
-        return (*self.views, *self.views.values())
+        return tuple(dict.fromkeys(self.views.values()))
 
 
 Table = Annotated[

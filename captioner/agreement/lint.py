@@ -152,6 +152,8 @@ def _names(schema: LabelSchema, library: Library) -> Iterator[LintProblem]:
             lower = word.lower()
             if (phrase(lower)[-1:] and phrase(lower)[-1] in known) or lower in known or lower in _COMMON:
                 continue
+            if lower.endswith("ly") and lower.removesuffix("ly") in known:
+                continue
             near = _nearest(lower, known)
             if near is not None:
                 yield LintProblem("error", _at(item, "name"), f"{word!r} may be misspelt", f"did you mean {near!r}?")

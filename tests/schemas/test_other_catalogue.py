@@ -55,7 +55,15 @@ MEDMNIST = {
     ),
 }  # fmt: skip
 RETINA = ("acrima", "deepdrid", "eyepacs", "fives", "jsiec1000", "lag", "messidor2", "oia_ddr", "refuge")
-SCHEMAS = ("embed", "fitzpatrick17k", "ham10000", "hyperkvasir", *RETINA, *(f"medmnist_{flag}" for flag in MEDMNIST))
+SCHEMAS = (
+    "embed",
+    "fitzpatrick17k",
+    "ham10000",
+    "hyperkvasir",
+    *RETINA,
+    *(f"medmnist_{flag}" for flag in MEDMNIST),
+    "patchgastric",
+)
 
 
 @functools.cache
@@ -690,3 +698,60 @@ def test_embed_gives_each_image_the_density_of_its_examination(tmp_path: Path, r
 )
 def test_a_caption_of_embed_says_the_density_and_nothing_of_findings(label: str, caption: str) -> None:
     assert errors("embed", label, caption) != []
+
+
+# ---- PatchGastric
+
+
+def test_a_row_of_patchgastric_is_a_slide_and_stands_for_all_its_patches(tmp_path: Path) -> None:
+    schema = schema_of("patchgastric")
+    ids = [f"{i:032x}" for i in range(len(schema.codes) + 2)]
+    mixed = "Poorly differentiated adenocarcinoma, solid type. Moderately differentiated tubular adenocarcinoma."
+    labels = [*schema.codes, mixed, "Mucinous adenocarcinoma"]
+    write_csv(
+        tmp_path / "captions.csv", ("id", "subtype", "text"), *((i, s, "") for i, s in zip(ids, labels, strict=True))
+    )
+    make_files(tmp_path, *(f"patches/{i}_{k}e1.jpg" for i in ids[:-1] for k in range(3)), "patches/unrelated.jpg")
+    table = read_samples(schema, tmp_path)
+    assert class_counts(table) == dict.fromkeys(schema.codes, 3)
+    assert Counter(table.frame["group"]) == dict.fromkeys(ids[:-2], 3)
+    # Three patches of the slide with two subtypes, and a slide without patches.
+    assert Counter(table.rejects["code"]) == {"no_label": 3, "bad_image_reference": 1}
+
+
+@pytest.mark.parametrize(
+    ("join", "message"),
+    [
+        ({"by": ["id"]}, "either"),
+        ({"by": ["id"], "match": "a.csv", "images": "(?P<id>a)"}, "either"),
+        ({"by": ["id"], "images": "a"}, "no group"),
+    ],
+)  # fmt: skip
+def test_a_join_has_one_source_that_holds_its_key(join: dict[str, object], message: str) -> None:
+    data = {
+        "id": "x",
+        "title": "x",
+        "modality": "fundus",
+        "anatomy": "retina",
+        "classes": [{"code": "a", "name": "drusen"}],
+    }
+    with pytest.raises(SchemaError, match=message):
+        parse_schema(data | {"tables": [{"layout": "names", "column": "a", "image": "image", "join": [join]}]})
+
+
+@pytest.mark.parametrize(
+    ("label", "caption"),
+    [
+        ("Well differentiated tubular adenocarcinoma", "Section of the stomach with gastric adenocarcinoma."),
+        (
+            "Well differentiated tubular adenocarcinoma",
+            "H&E section showing well to moderately differentiated tubular adenocarcinoma.",
+        ),
+        (
+            "Poorly differentiated adenocarcinoma, solid type",
+            "H&E section showing poorly differentiated adenocarcinoma, non-solid type.",
+        ),
+    ],
+)
+def test_a_subtype_of_patchgastric_is_no_neighbour(label: str, caption: str) -> None:
+    assert errors("patchgastric", label, caption) != []
