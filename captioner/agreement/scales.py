@@ -13,7 +13,7 @@ _BETWEEN = frozenset(
     "non proliferative diabetic background very or and to , degree even icdr stage grade 1 2 3 4 retinal nor more less advanced".split()
 )
 _CLOSES = frozenset("but and or without no rather not here only nor".split())
-_RELATIVE = frozenset(("which", "that", "where", "whose"))
+_RELATIVE = frozenset(("which", "that", "where", "whose", "but"))
 
 Graded = tuple[int, int, tuple[int, ...], int, int]
 """First token, token after the last, meanings, status, cue."""
@@ -96,7 +96,7 @@ def _grades(words: list[str], scopes: Scopes, i: int, scale: Scale) -> bool:
         return False
     # "retinopathy is moderate", "severity: mild", "graded moderate"
     k = i - 1
-    while k >= max(a, i - 12):
+    while k >= max(a, i - 16):
         word = words[k]
         if word in heads or word in lx.GRADE_NOUNS or word in lx.GRADED or word == "icdr":
             return True

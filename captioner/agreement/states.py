@@ -202,7 +202,7 @@ class States:
         hi = k + 1
         listed = run_before(words, hi, a, self.anatomy)
         if listed:
-            if any(w in _REST for w in words[max(a, min(h[0] for h in listed) - 2) : hi]):
+            if any(w in _REST for w in words[max(a, min(h[0] for h in listed) - 4) : hi]):
                 return False, None
             return True, frozenset(p for h in listed for p in self.names[h[2]])
         lo = k
