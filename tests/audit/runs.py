@@ -20,7 +20,7 @@ def make_runs(folder):
     found = {}
     for name, caption in (("careless", careless), ("careful", careful)):
         with FaultyServer(caption=caption) as server:
-            settings = (f"engine.base_url={server.base_url}", f"engine.model=tiny", "price.input=1", "price.output=4")
+            settings = (f"engine.base_url={server.base_url}", "engine.model=tiny", "price.input=1", "price.output=4")
             found[name] = run(name, *settings)
     found["template"] = run("template", "prompt=template")
     found["plain"] = run("plain", "prompt=plain")

@@ -116,7 +116,9 @@ class Browser:
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def scheme(self, name):
-        self.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name}])
+        """Choose light or dark; nothing moves by itself, so that a click lands where it was aimed."""
+        features = {"prefers-color-scheme": name, "prefers-reduced-motion": "reduce"}
+        self.ask("Emulation.setEmulatedMedia", features=[{"name": k, "value": v} for k, v in features.items()])
 
     def complaints(self):
         """What the browser objected to: errors in scripts, refused resources."""
