@@ -755,3 +755,63 @@ def test_a_join_has_one_source_that_holds_its_key(join: dict[str, object], messa
 )
 def test_a_subtype_of_patchgastric_is_no_neighbour(label: str, caption: str) -> None:
     assert errors("patchgastric", label, caption) != []
+
+
+# ---- SCIN
+
+
+def test_scin_takes_a_diagnosis_that_stands_alone_and_leaves_a_differential_open(tmp_path: Path) -> None:
+    cells = {
+        "1": "{'Eczema': 1.0}",
+        "2": "{'Eczema': 0.6, 'Allergic Contact Dermatitis': 0.4}",
+        "3": "{'Acute dermatitis, NOS': 1.0}",
+        "4": "{'Some rare condition': 1.0}",
+        "5": "{}",
+        "6": "{'SCC/SCCIS': 1.0}",
+        "7": "Eczema",
+    }
+    write_csv(tmp_path / "scin_labels.csv", ("case_id", "weighted_skin_condition_label"), *cells.items())
+    header = (
+        "case_id",
+        "age_group",
+        "sex_at_birth",
+        "fitzpatrick_skin_type",
+        "image_1_path",
+        "image_2_path",
+        "image_3_path",
+    )
+    facts = ("AGE_30_TO_39", "FEMALE", "FST3")
+    write_csv(
+        tmp_path / "scin_cases.csv",
+        header,
+        *((case, *facts, f"dataset/images/{case}a.png", f"dataset/images/{case}b.png", "") for case in cells),
+    )
+    table = read_samples(schema_of("scin"), tmp_path)
+    assert labels_by_image(table) == {
+        "dataset/images/1a.png": ("Eczema",),
+        "dataset/images/1b.png": ("Eczema",),
+        "dataset/images/3a.png": ("Acute dermatitis, NOS",),
+        "dataset/images/3b.png": ("Acute dermatitis, NOS",),
+    }
+    row = table.frame.iloc[0]
+    assert (row["group"], row["age"], row["sex"], row["skin_type"]) == ("1", "30 to 39 years", "female", "III")
+    why = dict(zip(table.rejects["value"], table.rejects["reason"], strict=True))
+    assert "left open" in why[cells["2"]]
+    assert "Some rare condition" in why["Some rare condition"]
+    assert "in situ" in why[cells["6"]]
+    assert "weights" in why["Eczema"]
+
+
+@pytest.mark.parametrize(
+    ("label", "caption"),
+    [
+        ("Eczema", "Clinical photograph of the skin with atopic dermatitis."),
+        ("CD - Contact dermatitis", "Clinical photograph of allergic contact dermatitis."),
+        ("Lichen planus/lichenoid eruption", "Clinical photograph of lichen planus."),
+        ("Tinea", "Clinical photograph of tinea versicolor."),
+        ("Tinea", "Clinical photograph of tinea corporis."),
+        ("Urticaria", "Clinical photograph of urticaria with itching for three weeks in a young woman."),
+    ],
+)
+def test_a_caption_of_scin_says_no_more_than_the_diagnosis(label: str, caption: str) -> None:
+    assert errors("scin", label, caption) != []
