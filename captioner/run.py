@@ -336,6 +336,8 @@ def execute(plan: Plan, report: Reporter | None = None) -> Summary:
         claim(plan.out, plan.schema.id)
         folder = plan.out / "runs" / plan.run
         folder.mkdir(parents=True, exist_ok=True)
+        if isinstance(plan.engine, engines.KeepsFiles):
+            plan.engine.keep_in(folder / "batches")
         with Ledger(folder / "ledger.sqlite", plan.hash) as ledger:
             return asyncio.run(_stages(plan, ledger, folder, report))
 

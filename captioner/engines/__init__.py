@@ -4,17 +4,18 @@ An engine takes requests and gives answers, in any order; it never raises for a 
 what went wrong. It knows nothing of labels: only the built-in writer looks at a request's ``triplet``.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from captioner.errors import PipelineError, did_you_mean
 from captioner.schema import LabelSchema, explain
 from captioner.triplets import Triplet
 
-NAMES = ("openai", "rules")
+NAMES = ("openai", "batch", "vllm", "rules")
 """The engines that there are."""
 
 
@@ -107,6 +108,14 @@ class Engine(Protocol):
         """Give back connections and memory."""
 
 
+@runtime_checkable
+class KeepsFiles(Protocol):
+    """An engine that keeps files with a run: what it has handed in, and what came back."""
+
+    def keep_in(self, folder: Path) -> None:
+        """Keep them in a folder, which may not be there yet; called before the first request."""
+
+
 def make(settings: Mapping[str, Any], schema: LabelSchema) -> Engine:
     """Return the engine that a pipeline's ``engine`` section describes.
 
@@ -125,13 +134,28 @@ def make(settings: Mapping[str, Any], schema: LabelSchema) -> Engine:
         if given:
             raise PipelineError(f"engine.{next(iter(given))}: the built-in writer (engine.name=rules) has no settings")
         return RulesEngine(schema)
-    if name == "openai":
-        from captioner.engines.openai import OpenAIEngine, OpenAISettings
+    if name not in NAMES:
+        raise PipelineError(f"engine.name {name!r} is not one of {', '.join(NAMES)}.{did_you_mean(str(name), NAMES)}")
+    kind, settings_kind = _kind(name)
+    try:
+        return kind(settings_kind.model_validate(given))
+    except ValidationError as e:
+        place = str(e.errors()[0]["loc"][0]) if e.errors()[0]["loc"] else ""
+        known = settings_kind.model_fields
+        hint = did_you_mean(place, known) if place not in known else ""
+        raise PipelineError(f"engine.{explain(e)}.{hint}") from None
 
-        try:
-            return OpenAIEngine(OpenAISettings.model_validate(given))
-        except ValidationError as e:
-            place = str(e.errors()[0]["loc"][0]) if e.errors()[0]["loc"] else ""
-            hint = did_you_mean(place, OpenAISettings.model_fields) if place not in OpenAISettings.model_fields else ""
-            raise PipelineError(f"engine.{explain(e)}.{hint}") from None
-    raise PipelineError(f"engine.name {name!r} is not one of {', '.join(NAMES)}.{did_you_mean(str(name), NAMES)}")
+
+def _kind(name: str) -> tuple[Callable[[Any], Engine], type[BaseModel]]:
+    """Import an engine when it is asked for: their libraries are heavy."""
+    if name == "vllm":
+        from captioner.engines.vllm import VLLMEngine, VLLMSettings
+
+        return VLLMEngine, VLLMSettings
+    if name == "batch":
+        from captioner.engines.batch import BatchEngine, BatchSettings
+
+        return BatchEngine, BatchSettings
+    from captioner.engines.openai import OpenAIEngine, OpenAISettings
+
+    return OpenAIEngine, OpenAISettings

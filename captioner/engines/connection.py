@@ -180,6 +180,23 @@ class Connection:
         except (openai.OpenAIError, ValueError, TypeError, AttributeError):
             return None  # another status says that models are not listed here; a 200 may be a page of HTML
 
+    def failure_of(self, error: Exception) -> Failure | None:
+        """Return what an exception of the official client means, None if it is not about the server.
+
+        The client wraps what goes wrong before an answer, and leaves as it is what goes wrong in the middle of one.
+        """
+        import openai
+
+        if isinstance(error, openai.APIStatusError):
+            response = error.response
+            return from_response(error.status_code, response.headers, response.content, self._secrets)
+        wire = self._on_the_wire(error)
+        if wire is not None:
+            return from_exception(wire, self._settings.timeout, self._secrets)
+        if isinstance(error, openai.APIError):
+            return Failure("connection", scrub(str(error), self._secrets))
+        return None
+
     def unreachable(self, why: str) -> str:
         """Return what to say of a server that cannot be reached."""
         if self._base.host in _LOOPBACK:
@@ -243,12 +260,16 @@ class Connection:
 
     def _cause(self, error: BaseException) -> Failure:
         """Find what the official client wrapped."""
-        found: BaseException | None = error
-        while found is not None:
-            if isinstance(found, aiohttp.ClientError | asyncio.TimeoutError | OSError):
-                return from_exception(found, self._settings.timeout, self._secrets)
-            found = found.__cause__ or found.__context__
+        found = self._on_the_wire(error)
+        if found is not None:
+            return from_exception(found, self._settings.timeout, self._secrets)
         return Failure("unreachable", scrub(str(error), self._secrets))
+
+    def _on_the_wire(self, error: BaseException) -> BaseException | None:
+        found: BaseException | None = error
+        while found is not None and not isinstance(found, aiohttp.ClientError | asyncio.TimeoutError | OSError):
+            found = found.__cause__ or found.__context__
+        return found
 
 
 def _proxy_for(url: yarl.URL) -> str | None:

@@ -136,6 +136,7 @@ class FaultyServer:
         app = web.Application(client_max_size=64 * 2**20)
         app.router.add_get("/v1/models", self._list)
         app.router.add_post("/v1/chat/completions", self._chat)
+        self.add_routes(app)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.2)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=self.tls)
@@ -147,6 +148,9 @@ class FaultyServer:
         await asyncio.sleep(0.05)  # connections that are just coming in or going away need a few turns of the loop
         await runner.cleanup()
         await asyncio.sleep(0.05)
+
+    def add_routes(self, app: web.Application) -> None:
+        """Add what a server has beyond chat completions."""
 
     def _unauthorized(self, request: web.Request) -> web.Response | None:
         if self.key is None or request.headers.get("Authorization") == f"Bearer {self.key}":

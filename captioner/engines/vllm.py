@@ -1,0 +1,180 @@
+"""vLLM inside this process: no server, no HTTP; needs a GPU that vLLM supports, and ``pip install 'captioner[vllm]'``."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from captioner.engines import Answer, Request
+from captioner.engines.failures import scrub
+from captioner.errors import EngineError
+
+if TYPE_CHECKING:
+    import vllm
+
+_T = TypeVar("_T")
+
+
+class VLLMSettings(BaseModel):
+    """How the model is loaded, and how much of it is asked at once. ``None`` leaves a value to vLLM."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(min_length=1, description="a model's name, or the path of its folder")
+    tensor_parallel_size: int = Field(default=1, ge=1, description="GPUs that share the model")
+    dtype: str = Field(default="auto", description="such as bfloat16")
+    gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1, description="share of the GPU's memory")
+    max_model_len: int | None = Field(default=None, ge=1, description="tokens of prompt and answer together")
+    chunk: int = Field(default=2048, ge=1, description="requests that vLLM is given at once")
+    chat_template_kwargs: Mapping[str, Any] = Field(default={}, description="such as enable_thinking: false")
+    engine_args: Mapping[str, Any] = Field(default={}, description="any other argument of vllm.LLM, as it is")
+
+
+class VLLMEngine:
+    """Answers requests with ``LLM.chat``, a chunk at a time.
+
+    All that concerns the model happens in one thread of its own: while it generates, the answers of the chunk before are
+    checked and stored. A chunk is many times what vLLM batches, so that the model is seldom less than full.
+    """
+
+    name = "vllm"
+
+    def __init__(self, settings: VLLMSettings) -> None:
+        self.settings = settings
+        self.model = settings.model
+        self._llm: vllm.LLM | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="vllm")
+
+    async def check(self) -> None:
+        """Load the model.
+
+        Raises:
+            EngineError: vLLM is not installed, does not know a setting, or cannot load the model.
+        """
+        await self._in_thread(self._load)
+
+    async def answers(self, requests: Iterable[Request]) -> AsyncGenerator[Answer, None]:
+        """Yield one answer for each request, in order; requests are taken a chunk ahead.
+
+        Raises:
+            EngineError: vLLM cannot go on.
+        """
+        remaining = iter(requests)
+        done: Sequence[Answer] = ()
+        chunk = tuple(islice(remaining, self.settings.chunk))
+        while chunk:
+            generating = asyncio.ensure_future(self._in_thread(partial(self._generate, chunk)))
+            try:
+                for answer in done:
+                    yield answer
+                    await asyncio.sleep(0)
+                chunk = tuple(islice(remaining, self.settings.chunk))
+                done = await generating
+            finally:
+                generating.cancel()
+        for answer in done:
+            yield answer
+
+    async def close(self) -> None:
+        """Give the GPU back; a chunk that is being generated is given up."""
+        llm, self._llm = self._llm, None
+        if llm is not None:
+            llm.llm_engine.engine_core.shutdown()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _in_thread(self, call: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    def _load(self) -> "vllm.LLM":
+        if self._llm is not None:
+            return self._llm
+        try:
+            import vllm
+        except ImportError as error:
+            raise EngineError(
+                f"vLLM cannot be imported ({error}). Install it with: pip install 'captioner[vllm]'; or start a server "
+                "elsewhere and use engine.name=openai."
+            ) from None
+        settings = self.settings
+        given = {
+            "tensor_parallel_size": settings.tensor_parallel_size,
+            "dtype": settings.dtype,
+            "gpu_memory_utilization": settings.gpu_memory_utilization,
+            "max_model_len": settings.max_model_len,
+            # All prompts begin with the same system message: it is read once.
+            "enable_prefix_caching": True,
+            # xgrammar, the default, lets raw control characters into JSON strings (xgrammar issues 800 and 286).
+            "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},
+        }
+        arguments = {name: value for name, value in given.items() if value is not None} | dict(settings.engine_args)
+        try:
+            self._llm = vllm.LLM(settings.model, **arguments)
+        except Exception as error:  # whatever vLLM, torch or a driver raises
+            raise EngineError(
+                f"vLLM cannot load {settings.model}: {scrub(str(error)) or type(error).__name__}. "
+                "What it logged above says more; its arguments are settings of engine.engine_args."
+            ) from error
+        return self._llm
+
+    def _generate(self, requests: Sequence[Request]) -> list[Answer]:
+        """Answer all of them; one that vLLM refuses gets an answer that says why."""
+        begin = time.perf_counter()
+        llm = self._load()
+        default = llm.get_default_sampling_params()
+        try:
+            outputs = llm.chat(
+                [[{"role": m.role, "content": m.content} for m in r.messages] for r in requests],
+                [_sampling(r, default) for r in requests],
+                use_tqdm=False,
+                chat_template_kwargs=dict(self.settings.chat_template_kwargs) or None,
+            )
+        except ValueError as error:
+            # Too long, or a schema that it does not know: refused before anything is generated, with all the others.
+            if len(requests) == 1:
+                return [Answer(requests[0].key, None, error=scrub(str(error)))]
+            half = len(requests) // 2
+            return self._generate(requests[:half]) + self._generate(requests[half:])
+        except Exception as error:  # its engine process died, or ran out of memory
+            raise EngineError(
+                f"vLLM gave up: {scrub(str(error)) or type(error).__name__}. Answers so far are kept: put it right, and "
+                "start the same run again. Less memory is taken with engine.gpu_memory_utilization or engine.max_model_len."
+            ) from error
+        seconds = (time.perf_counter() - begin) / len(requests)
+        return [self._answer(r, output, seconds) for r, output in zip(requests, outputs, strict=True)]
+
+    def _answer(self, request: Request, output: "vllm.RequestOutput", seconds: float) -> Answer:
+        said = output.outputs[0]
+        silence = None if said.text else f"the answer is empty (finish_reason {said.finish_reason})"
+        return Answer(
+            key=request.key,
+            text=said.text or None,
+            finish_reason=said.finish_reason,
+            error=silence,
+            prompt_tokens=len(output.prompt_token_ids or ()),
+            completion_tokens=len(said.token_ids),
+            seconds=seconds,
+            model=self.model,
+        )
+
+
+def _sampling(request: Request, default: "vllm.SamplingParams") -> "vllm.SamplingParams":
+    """Return how to draw an answer; ``default`` is what the model's makers recommend, as ``vllm serve`` takes it too."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import StructuredOutputsParams
+
+    sampling, schema = request.sampling, request.answer_schema
+    return SamplingParams(
+        temperature=default.temperature if sampling.temperature is None else sampling.temperature,
+        top_p=default.top_p if sampling.top_p is None else sampling.top_p,
+        top_k=default.top_k,
+        min_p=default.min_p,
+        repetition_penalty=default.repetition_penalty,
+        seed=sampling.seed,
+        max_tokens=sampling.max_tokens,  # None is as much as there is room for; left out, it would be 16
+        structured_outputs=StructuredOutputsParams(json=schema) if schema is not None else None,
+    )

@@ -1,0 +1,208 @@
+"""vLLM in process, where there is no vLLM: settings, messages, and how chunks are handed over.
+
+What vLLM itself does with them is the business of ``tests/integration/test_engines_real.py``.
+"""
+
+import asyncio
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from captioner import engines
+from captioner.engines import Answer, Message, Request, Sampling
+from captioner.engines.vllm import VLLMEngine, VLLMSettings
+from captioner.errors import EngineError, PipelineError
+from captioner.triplets import Triplet
+from tests.small import small_schema
+
+TRIPLET = Triplet("t0", "xray", "chest", ("effusion",))
+
+
+def requests(count: int, **sampling: Any) -> Iterator[Request]:
+    for i in range(count):
+        yield Request(
+            f"k{i}", (Message("user", f"Question {i}"),), TRIPLET, 3, Sampling(**sampling), {"type": "object"}
+        )
+
+
+class Parameters(SimpleNamespace):
+    """Takes any argument, as an object with attributes."""
+
+
+class LLM:
+    """As much of ``vllm.LLM`` as is used: a prompt with the word "long" is refused with all that come with it."""
+
+    loaded: "list[LLM]"
+
+    def __init__(self, model: str, **arguments: Any) -> None:
+        if model == "missing":
+            raise OSError("missing is not a local folder and is not a valid model identifier")
+        self.arguments = arguments
+        self.chunks: list[int] = []
+        self.parameters: list[Any] = []
+        self.threads: set[int] = set()
+        self.down = threading.Event()
+        self.llm_engine = SimpleNamespace(engine_core=SimpleNamespace(shutdown=self.down.set))
+        LLM.loaded.append(self)
+
+    def get_default_sampling_params(self) -> Parameters:
+        return Parameters(temperature=0.6, top_p=0.95, top_k=20, min_p=0.0, repetition_penalty=1.0)
+
+    def chat(self, messages: list[Any], parameters: list[Any], **options: Any) -> list[Any]:
+        self.threads.add(threading.get_ident())
+        texts = [m[-1]["content"] for m in messages]
+        if any("long" in t for t in texts):
+            raise ValueError("The prompt has 9000 tokens, more than 8192")
+        if any("crash" in t for t in texts):
+            raise RuntimeError("CUDA out of memory")
+        self.chunks.append(len(messages))
+        self.parameters += parameters
+        said = [SimpleNamespace(text=f"About {t}", finish_reason="stop", token_ids=[1, 2]) for t in texts]
+        return [SimpleNamespace(outputs=[s], prompt_token_ids=[1, 2, 3]) for s in said]
+
+
+@pytest.fixture
+def vllm(monkeypatch: pytest.MonkeyPatch) -> type[LLM]:
+    LLM.loaded = []
+    module, parameters = ModuleType("vllm"), ModuleType("vllm.sampling_params")
+    module.LLM, module.SamplingParams = LLM, Parameters
+    parameters.StructuredOutputsParams = Parameters
+    monkeypatch.setitem(sys.modules, "vllm", module)
+    monkeypatch.setitem(sys.modules, "vllm.sampling_params", parameters)
+    return LLM
+
+
+def ask(engine: VLLMEngine, asked: Iterable[Request]) -> list[Answer]:
+    async def main() -> list[Answer]:
+        try:
+            return [answer async for answer in engine.answers(asked)]
+        finally:
+            await engine.close()
+
+    return asyncio.run(main())
+
+
+def check(engine: VLLMEngine) -> None:
+    async def main() -> None:
+        try:
+            await engine.check()
+        finally:
+            await engine.close()
+
+    asyncio.run(main())
+
+
+def test_without_vllm_the_check_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(EngineError, match=r"pip install 'captioner\[vllm\]'"):
+        check(VLLMEngine(VLLMSettings(model="m")))
+
+
+def test_a_model_that_is_not_there_is_said_with_what_vllm_says(vllm):
+    with pytest.raises(EngineError, match="cannot load missing: missing is not a local folder"):
+        check(VLLMEngine(VLLMSettings(model="missing")))
+
+
+def test_settings_reach_vllm_and_engine_args_have_the_last_word(vllm):
+    settings = {
+        "tensor_parallel_size": 2,
+        "dtype": "bfloat16",
+        "gpu_memory_utilization": 0.8,
+        "max_model_len": 4096,
+        "engine_args": {"enable_prefix_caching": False, "seed": 7},
+    }
+    check(engines.make({"name": "vllm", "model": "m"} | settings, small_schema()))
+    assert vllm.loaded[0].arguments == {
+        "tensor_parallel_size": 2,
+        "dtype": "bfloat16",
+        "gpu_memory_utilization": 0.8,
+        "max_model_len": 4096,
+        "enable_prefix_caching": False,
+        "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},
+        "seed": 7,
+    }
+
+
+def test_what_is_not_set_is_left_to_vllm(vllm):
+    check(VLLMEngine(VLLMSettings(model="m")))
+    assert {"gpu_memory_utilization", "max_model_len"}.isdisjoint(vllm.loaded[0].arguments)
+
+
+def test_each_answer_belongs_to_its_request_and_the_model_is_loaded_once(vllm):
+    answers = ask(VLLMEngine(VLLMSettings(model="m", chunk=4)), requests(10))
+    assert [(a.key, a.text, a.error) for a in answers] == [(f"k{i}", f"About Question {i}", None) for i in range(10)]
+    assert (answers[0].prompt_tokens, answers[0].completion_tokens, answers[0].model) == (3, 2, "m")
+    (llm,) = vllm.loaded
+    assert llm.chunks == [4, 4, 2]
+    assert llm.down.is_set()
+
+
+def test_the_model_lives_in_one_thread_that_is_not_the_one_that_stores_answers(vllm):
+    ask(VLLMEngine(VLLMSettings(model="m", chunk=2)), requests(6))
+    (thread,) = vllm.loaded[0].threads
+    assert thread != threading.get_ident()
+
+
+def test_requests_are_taken_in_the_thread_of_the_consumer_one_chunk_ahead(vllm):
+    taken: list[int] = []
+
+    def watched() -> Iterator[Request]:
+        for i, request in enumerate(requests(8)):
+            assert threading.current_thread() is threading.main_thread()
+            taken.append(i)
+            yield request
+
+    async def main() -> list[int]:
+        engine, ahead = VLLMEngine(VLLMSettings(model="m", chunk=2)), []
+        count = 0
+        async for _ in engine.answers(watched()):
+            count += 1
+            ahead.append(len(taken) - count)
+        await engine.close()
+        return ahead
+
+    assert max(asyncio.run(main())) <= 2 * 2 + 1
+
+
+def test_what_is_not_set_is_drawn_as_the_model_s_makers_recommend(vllm):
+    ask(VLLMEngine(VLLMSettings(model="m")), [*requests(1), *requests(1, temperature=0.0, max_tokens=9, seed=5)])
+    open_, given = vllm.loaded[0].parameters
+    assert (open_.temperature, open_.top_p, open_.top_k, open_.max_tokens) == (0.6, 0.95, 20, None)
+    assert (given.temperature, given.top_p, given.seed, given.max_tokens) == (0.0, 0.95, 5, 9)
+    assert given.structured_outputs.json == {"type": "object"}
+
+
+def test_a_prompt_that_is_too_long_fails_alone_and_the_others_are_answered(vllm):
+    asked = list(requests(20))
+    for i in (0, 7, 8, 19):
+        asked[i] = Request(f"k{i}", (Message("user", "long"),), TRIPLET, 3)
+    answers = ask(VLLMEngine(VLLMSettings(model="m", chunk=16)), asked)
+    assert [a.key for a in answers] == [r.key for r in asked]
+    assert [i for i, a in enumerate(answers) if a.error] == [0, 7, 8, 19]
+    assert "9000 tokens" in answers[0].error
+
+
+def test_an_engine_that_dies_stops_the_run_and_answers_before_it_are_kept(vllm):
+    asked = [*requests(4), Request("bad", (Message("user", "crash"),), TRIPLET, 3)]
+    kept = []
+
+    async def main() -> None:
+        engine = VLLMEngine(VLLMSettings(model="m", chunk=2))
+        try:
+            async for answer in engine.answers(asked):
+                kept.append(answer.key)  # noqa: PERF401 - what came before the failure counts
+        finally:
+            await engine.close()
+
+    with pytest.raises(EngineError, match="vLLM gave up: CUDA out of memory"):
+        asyncio.run(main())
+    assert kept == ["k0", "k1", "k2", "k3"]
+
+
+def test_a_setting_that_does_not_exist_is_refused():
+    with pytest.raises(PipelineError, match=r"Did you mean 'tensor_parallel_size'"):
+        engines.make({"name": "vllm", "model": "m", "tensor_parallel": 2}, small_schema())
