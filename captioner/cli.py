@@ -293,6 +293,9 @@ def audit(
         float | None,
         typer.Option(min=0.005, max=0.5, help="Draw captions for people to judge, enough for this error (0.05)."),
     ] = None,
+    allow: Annotated[
+        Path | None, typer.Option("--allow", help="JSONL of captions that people have accepted; see captioner review.")
+    ] = None,
     processes: Annotated[int | None, typer.Option(min=1, help="How many judge at once.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -302,7 +305,7 @@ def audit(
 
     In CI: captioner audit captions.jsonl --schema chestxray14 --min-agreement 0.98 --max-issue hedged_label=0 --junit audit.xml
     """
-    from captioner.audit import Columns, gates
+    from captioner.audit import Columns, gates, write_sample
     from captioner.audit import audit as audit_target
     from captioner.report import folder_for, write_report
 
@@ -317,10 +320,13 @@ def audit(
             strict=strict,
             processes=processes,
             review=review,
+            allow=allow,
             progress=lambda n: status.update(f"judging captions: {n:,}"),
         )
         status.update("writing the report")
-        written = write_report(found, out_dir or folder_for(target))
+        folder = out_dir or folder_for(target)
+        written = write_report(found, folder)
+        sheet = write_sample(found, folder) if found.sample else None
     thresholds = gates.gates(found, min_agreement, limits)
     if junit is not None:
         gates.write_junit(junit, found, thresholds)
@@ -328,6 +334,10 @@ def audit(
         sys.stdout.write(found.to_json())
     else:
         print_audit(found, written)
+        if sheet is not None:
+            out.print(
+                f"for review: {len(found.sample):,} captions in {sheet}; then: captioner review {sheet}", markup=False
+            )
     if github:
         sys.stdout.writelines(f"{line}\n" for line in gates.github(found, thresholds))
     for gate in thresholds:
@@ -386,6 +396,66 @@ def engine_test(
             out.print(f"  [yellow]advice[/]      {escape(line)}")
     if trial.answered < trial.requests or trial.readable == 0:
         raise typer.Exit(1)
+
+
+@app.command()
+def review(
+    sheets: Annotated[
+        list[Path], typer.Argument(metavar="SHEET…", help="Filled copies of review.csv, one a reviewer.")
+    ],
+    key: Annotated[
+        Path | None, typer.Option("--key", help="The sample's review.json; beside the first sheet if left out.")
+    ] = None,
+    allow: Annotated[
+        Path | None, typer.Option("--allow", help="Write the captions that people accept and the checker refuses.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say how good the checker is by people's verdicts on a sample of captions, and how well people agree.
+
+    Draw the sample with: captioner audit TARGET --schema ID --review 0.05
+
+    Example: captioner review audit-captions/anna.csv audit-captions/ben.csv --key audit-captions/review.json --allow allow.jsonl
+    """
+    from captioner.audit import read_review, write_corrections
+
+    found = read_review(key or sheets[0].with_name("review.json"), sheets)
+    allowed = write_corrections(found, allow) if allow is not None else 0
+    if as_json:
+        print_json(found.to_dict())
+        return
+    print_review(found)
+    if allow is not None:
+        out.print(
+            f"{allowed:,} accepted captions: {allow}; use it with: captioner audit … --allow {allow}", markup=False
+        )
+
+
+@app.command()
+def diff(
+    first: Annotated[Path, typer.Argument(help="A label table, or the folder that it is in.")],
+    second: Annotated[Path, typer.Argument(help="Another table of labels for the same images.")],
+    schema: Annotated[str, typer.Option("--schema", help="A schema's id or file.")],
+    out_file: Annotated[Path | None, typer.Option("--out", help="Write the rows that differ as CSV.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """List the images that two label tables label differently: two copies, a second reader, adjudicated labels.
+
+    Example: captioner diff Data_Entry_2017_v2020.csv adjudicated.csv --schema chestxray14 --out differences.csv
+    """
+    from captioner import atomic
+    from captioner.audit import diff_tables
+
+    found = diff_tables(first, second, schema)
+    if out_file is not None:
+        atomic.write(out_file, found.rows.to_csv(index=False).encode())
+    if as_json:
+        rows = {"rows": found.rows.to_dict("records"), "classes": found.classes.to_dict("records")}
+        print_json({"images": found.images, "same": found.same} | rows)
+        return
+    print_diff(found)
+    if out_file is not None:
+        out.print(f"all {len(found.rows):,}: {out_file}", markup=False)
 
 
 @app.command()
@@ -821,6 +891,48 @@ def print_audit(found: Any, written: Any) -> None:
     for code, number in found.problems.items():
         out.print(f"  not audited: {number:,} {code.replace('_', ' ')}: {found.first_bad(code)}", markup=False)
     out.print(f"report: {written.html}", markup=False)
+
+
+def print_review(found: Any) -> None:
+    """Print what people's verdicts say of the checker."""
+    from captioner.audit.result import percent
+
+    out.print(f"{found.reviewed:,} captions reviewed, {found.undecided:,} without a majority")
+    for name, text in (
+        ("precision", "of the captions that the checker refuses, people refuse"),
+        ("recall", "of the captions that people refuse, the checker refuses"),
+        ("accuracy", "same verdict"),
+        ("agreement", "captions that people accept"),
+    ):
+        m = getattr(found, name)
+        interval = f"95 % interval {percent(m.low)} to {percent(m.high)}"
+        out.print(f"  {name:<10} {percent(m.value):>8}  {interval}: {text}", markup=False)
+    for first, second, value, number in found.kappas:
+        out.print(f"  kappa      {value:8.2f}  {first} and {second}, {number:,} captions", markup=False)
+    for c in found.corrections[:10]:
+        labels = ", ".join(c.labels)
+        out.print(
+            f"  people {c.people}, checker {c.checker} ({', '.join(c.codes)}) [{labels}]: {c.caption}", markup=False
+        )
+    for label, wordings in found.wordings.items():
+        out.print(f"  wordings that the schema may lack for {label}: {', '.join(wordings)}", markup=False)
+
+
+def print_diff(found: Any) -> None:
+    """Print where two label tables differ."""
+    out.print(f"{found.headline()}.", markup=False)
+    out.print(
+        f"  {found.only_first:,} images are in {found.first} alone, {found.only_second:,} in {found.second} alone"
+    )
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("class", "both", "first only", "second only", "kappa"):
+        table.add_column(column, justify="left" if column == "class" else "right")
+    for r in found.classes.itertuples():
+        table.add_row(escape(r[1]), f"{r.both:,}", f"{r.only_first:,}", f"{r.only_second:,}", f"{r.kappa:.2f}")
+    out.print(table)
+    for r in found.rows.head(10).itertuples():
+        text = f"{r.image} (rows {r.first_row} and {r.second_row}): {r.first or 'nothing'} / {r.second or 'nothing'}"
+        out.print(f"  {text}", markup=False)
 
 
 def print_sample(captions: Path) -> None:

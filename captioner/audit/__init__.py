@@ -11,8 +11,25 @@
 
 from captioner.audit.compare import Comparison, compare
 from captioner.audit.engine import audit
+from captioner.audit.noise import TableDiff, diff_tables
 from captioner.audit.result import Audit
+from captioner.audit.review import Review, read_review, write_corrections, write_sample
 from captioner.audit.rows import Bad, Columns, Row
 from captioner.audit.statistics import Rate
 
-__all__ = ["Audit", "Bad", "Columns", "Comparison", "Rate", "Row", "audit", "compare"]
+__all__ = [
+    "Audit",
+    "Bad",
+    "Columns",
+    "Comparison",
+    "Rate",
+    "Review",
+    "Row",
+    "TableDiff",
+    "audit",
+    "compare",
+    "diff_tables",
+    "read_review",
+    "write_corrections",
+    "write_sample",
+]

@@ -106,11 +106,13 @@ class Settings:
         examples: captions for each code and class.
         review: size of the sample for human review; 0 for none.
         per_stratum: captions that each stratum of that sample has at least, if there are as many.
+        allowed: keys (:func:`allow_key`) of captions that people have accepted: they agree, whatever the rules say.
     """
 
     examples: int = 3
     review: int = 0
     per_stratum: int = 5
+    allowed: frozenset[int] = frozenset()
 
 
 @dataclass
@@ -208,6 +210,11 @@ class Counts:
         self.version = self.version or part.version
 
 
+def allow_key(caption: str, labels: Iterable[str]) -> int:
+    """Return what stands for a caption under its labels, in any order, in a list of accepted captions."""
+    return hash64("\0".join((caption, *sorted(labels))))
+
+
 def _of(kept: Mapping[Any, int], counts: Counter[Any]) -> Counter[Any]:
     return Counter({k: v for k, v in counts.items() if k in kept})
 
@@ -279,6 +286,8 @@ class Judge:
         found = self._verdicts.get(key)
         if found is None:
             found = self.checker.check(text, labels, negatives=row.negatives, attributes=dict(row.attributes))
+            if not found.agrees and self.settings.allowed and allow_key(text, labels) in self.settings.allowed:
+                found = Verdict("agree", (), found.version)
             if len(self._verdicts) >= _REMEMBERED:
                 self._verdicts.clear()
             self._verdicts[key] = found

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from captioner.audit import figures
-from captioner.audit.counts import Counts, Example, Settings
+from captioner.audit.counts import Counts, Example, Settings, allow_key
 from captioner.audit.result import Audit
 from captioner.audit.rows import Columns
 from captioner.audit.statistics import sample_size, wilson
 from captioner.audit.targets import Target, open_target
 from captioner.audit.workers import judge_all
-from captioner.errors import UsageError
+from captioner.captions_file import parse_labels, read_rows
+from captioner.errors import SchemaError, UsageError
 from captioner.schema import LabelSchema, load_schema
 
 
@@ -25,6 +26,7 @@ def audit(
     processes: int | None = None,
     examples: int = 3,
     review: float | None = None,
+    allow: Path | str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Audit:
     """Judge every caption of a target and return the figures. Memory does not grow with the number of captions.
@@ -41,6 +43,7 @@ def audit(
         processes: how many judge at once; as many as there are cores if left out.
         examples: captions to keep for each code and class.
         review: half the width of the 95 % interval that a human review shall reach (0.05); draws its sample.
+        allow: JSONL with ``labels`` and ``caption`` that people have accepted: these agree, whatever the rules say.
         progress: called now and then with the number of captions judged so far.
 
     Raises:
@@ -56,7 +59,11 @@ def audit(
         images=None if images is None else Path(images),
     )
     # The whole is not known before it was read: the sample is drawn for as many captions as it could take.
-    settings = Settings(examples=examples, review=sample_size(review, 1 << 62) if review else 0)
+    settings = Settings(
+        examples=examples,
+        review=sample_size(review, 1 << 62) if review else 0,
+        allowed=_allowed(Path(allow), loaded) if allow is not None else frozenset(),
+    )
     counts = Counts(settings)
     for part in judge_all(found.rows, loaded, settings, processes):
         if strict and part.bad:
@@ -65,6 +72,16 @@ def audit(
         if progress is not None:
             progress(counts.captions)
     return _result(found, loaded, counts, review)
+
+
+def _allowed(path: Path, schema: LabelSchema) -> frozenset[int]:
+    keys = set()
+    for place, row in read_rows(path):
+        try:
+            keys.add(allow_key(str(row["caption"]), parse_labels(row["labels"], schema)))
+        except (KeyError, SchemaError) as e:
+            raise UsageError(f"{path}: row {place}: accepted captions need 'labels' and 'caption': {e}") from None
+    return frozenset(keys)
 
 
 def _result(target: Target, schema: LabelSchema, counts: Counts, review: float | None) -> Audit:
