@@ -54,7 +54,7 @@ MEDMNIST = {
         "Interstitial endothelial cells", "Leukocytes", "Podocytes", "Proximal Tubule Segments", "Thick Ascending Limb",
     ),
 }  # fmt: skip
-RETINA = ("acrima", "deepdrid", "eyepacs", "fives", "jsiec1000", "lag", "messidor2", "oia_ddr", "refuge")
+RETINA = ("acrima", "deepdrid", "eyepacs", "fives", "jsiec1000", "lag", "messidor2", "mmac", "oia_ddr", "refuge")
 SCHEMAS = (
     "embed",
     "fitzpatrick17k",
@@ -815,3 +815,24 @@ def test_scin_takes_a_diagnosis_that_stands_alone_and_leaves_a_differential_open
 )
 def test_a_caption_of_scin_says_no_more_than_the_diagnosis(label: str, caption: str) -> None:
     assert errors("scin", label, caption) != []
+
+
+# ---- MMAC
+
+
+def test_mmac_reads_both_tables_of_its_categories(tmp_path: Path) -> None:
+    header = ("image", "myopic_maculopathy_grade", "age", "sex", "height", "weight", "data_center")
+    for number, split, grades in ((1, "Training", "01234"), (2, "Validation", "3")):
+        name = f"{number}. MMAC2023_Myopic_Maculopathy_Classification_{split}_Labels.csv"
+        rows = [
+            (f"mmac_task_1_{split.lower()}_{i:04d}.png", grade, "50", "", "", "", "1") for i, grade in enumerate(grades)
+        ]
+        write_csv(tmp_path / "2. Groundtruths" / name, header, *rows)
+    table = read_samples(schema_of("mmac"), tmp_path)
+    assert class_counts(table) == {"0": 1, "1": 1, "2": 1, "3": 2, "4": 1}
+    assert Counter(table.frame["split"]) == {"train": 5, "valid": 1}
+
+
+def test_a_tessellated_fundus_of_mmac_is_no_pathological_myopia() -> None:
+    assert errors("mmac", "1", "Fundus photograph with pathological myopia and a tessellated fundus.") != []
+    assert errors("mmac", "3", "Fundus photograph with chorioretinal atrophy.") != []
