@@ -4,12 +4,13 @@ Two copies of one table, a second reader, labels that were adjudicated later: wh
 """
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from captioner.audit.statistics import kappa
+from captioner.audit.statistics import kappa_of
 from captioner.errors import UsageError
 from captioner.schema import LabelSchema, load_schema
 from captioner.tables import SampleTable, read_samples
@@ -92,12 +93,15 @@ def _labels(table: SampleTable) -> dict[str, tuple[frozenset[str], int]]:
 
 
 def _classes(schema: LabelSchema, one: list[frozenset[str]], two: list[frozenset[str]]) -> pd.DataFrame:
+    both, first, second = Counter[str](), Counter[str](), Counter[str]()
+    for a, b in zip(one, two, strict=True):
+        both.update(a & b)
+        first.update(a - b)
+        second.update(b - a)
     rows = []
     for code in schema.codes:
-        first, second = ([("yes" if code in labels else "no") for labels in side] for side in (one, two))
-        both = sum(a == b == "yes" for a, b in zip(first, second, strict=True))
-        alone = first.count("yes") - both, second.count("yes") - both
-        if both or any(alone):
-            value = kappa(first, second)
-            rows.append([code, both, *alone, 1.0 if math.isnan(value) else value])
+        counts = both[code], first[code], second[code]
+        if any(counts):
+            value = kappa_of(*counts, len(one) - sum(counts))
+            rows.append([code, *counts, 1.0 if math.isnan(value) else value])
     return pd.DataFrame(rows, columns=["class", "both", "only_first", "only_second", "kappa"])

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from captioner import atomic
 from captioner.audit.engine import stratum_of
@@ -148,10 +148,10 @@ def read_review(key: Path, sheets: Sequence[Path]) -> Review:
         raise UsageError(
             f"{', '.join(map(str, sheets))}: no verdict yet: fill the column 'verdict' with agree or disagree"
         )
-    strata: dict[str, list[tuple[str, str, float]]] = {}
+    strata: dict[str, list[_Case]] = {}
     for item, people in decided.items():
         entry = known[item]
-        strata.setdefault(entry["stratum"], []).append((entry["verdict"], people, float(entry["weight"])))
+        strata.setdefault(entry["stratum"], []).append(_Case(entry["verdict"], people, float(entry["weight"])))
     data = list(strata.values())
     corrections = tuple(
         Correction(i, tuple(e["labels"]), e["caption"], e["verdict"], people, tuple(e["codes"]))
@@ -161,27 +161,33 @@ def read_review(key: Path, sheets: Sequence[Path]) -> Review:
     return Review(
         reviewed=len(decided),
         undecided=len(votes) - len(decided),
-        precision=_measure(data, lambda c, p: p == "disagree", among=lambda c, p: c == "disagree"),
-        recall=_measure(data, lambda c, p: c == "disagree", among=lambda c, p: p == "disagree"),
-        accuracy=_measure(data, lambda c, p: c == p),
-        agreement=_measure(data, lambda c, p: p == "agree"),
+        precision=_measure(data, lambda c: c.people == "disagree", among=lambda c: c.checker == "disagree"),
+        recall=_measure(data, lambda c: c.checker == "disagree", among=lambda c: c.people == "disagree"),
+        accuracy=_measure(data, lambda c: c.checker == c.people),
+        agreement=_measure(data, lambda c: c.people == "agree"),
         kappas=tuple(_kappas(given)),
         corrections=corrections,
         wordings=_wordings(known, decided),
     )
 
 
-Test = Callable[[str, str], bool]
+class _Case(NamedTuple):
+    """A reviewed caption, and how many captions it stands for."""
+
+    checker: str
+    people: str
+    weight: float
 
 
 def _measure(
-    strata: Sequence[Sequence[tuple[str, str, float]]], hit: Test, among: Test = lambda _c, _p: True
+    strata: Sequence[Sequence[_Case]], hit: Callable[[_Case], bool], among: Callable[[_Case], bool] = lambda _: True
 ) -> Measure:
     """Return a weighted share with its interval."""
 
     def share(drawn: Sequence[Sequence[Any]]) -> float:
-        total = sum(w for s in drawn for c, p, w in s if among(c, p))
-        return sum(w for s in drawn for c, p, w in s if among(c, p) and hit(c, p)) / total if total else math.nan
+        cases = [c for stratum in drawn for c in stratum if among(c)]
+        total = sum(c.weight for c in cases)
+        return sum(c.weight for c in cases if hit(c)) / total if total else math.nan
 
     return Measure(share(strata), *bootstrap(strata, share))
 

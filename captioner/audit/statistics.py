@@ -80,6 +80,14 @@ def kappa(first: Sequence[str], second: Sequence[str]) -> float:
     return math.nan if expected == 1 else (observed - expected) / (1 - expected)
 
 
+def kappa_of(both: int, only_first: int, only_second: int, neither: int) -> float:
+    """Return Cohen's kappa of two people who say yes or no, from how often which of them says yes."""
+    total = both + only_first + only_second + neither
+    first, second = both + only_first, both + only_second
+    expected = (first * second + (total - first) * (total - second)) / (total * total) if total else 1.0
+    return math.nan if expected == 1 else ((both + neither) / total - expected) / (1 - expected)
+
+
 def sample_size(error: float, population: int, share: float = 0.5) -> int:
     """Return how many cases give a 95 % interval of ± ``error`` on a share (Cochran 1977, Sampling Techniques, 4.4).
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioner.audit.statistics import bootstrap, kappa, mcnemar, sample_size, wilson
+from captioner.audit.statistics import bootstrap, kappa, kappa_of, mcnemar, sample_size, wilson
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,8 @@ def test_kappa_is_that_of_the_textbook_example():
     first = ["y"] * 25 + ["n"] * 25
     second = ["y"] * 20 + ["n"] * 5 + ["y"] * 10 + ["n"] * 15
     assert kappa(first, second) == pytest.approx(0.4)
+    assert kappa_of(20, 5, 10, 15) == pytest.approx(0.4)
+    assert math.isnan(kappa_of(0, 0, 0, 0))
     assert kappa(first, first) == 1
     assert math.isnan(kappa(["y"], ["y"]))
     assert math.isnan(kappa([], []))

@@ -1,0 +1,51 @@
+"""Two label tables under one schema."""
+
+import pytest
+
+from captioner.audit import diff_tables
+from captioner.errors import UsageError
+from tests.audit.makers import table
+from tests.small import small_schema
+
+SCHEMA = small_schema()
+HEAD = ("image", "labels")
+
+
+def test_images_that_are_labelled_differently_are_listed_with_their_rows(tmp_path):
+    (tmp_path / "b").mkdir()
+    one = table(
+        tmp_path / "labels.csv",
+        [("a.png", "Effusion"), ("b.png", "Effusion|Nodule"), ("c.png", "Normal"), ("d.png", "Nodule")],
+        HEAD,
+    )
+    two = table(
+        tmp_path / "b" / "labels.csv",
+        [("x/c.jpg", "Nodule"), ("x/b.jpg", "Effusion"), ("x/a.jpg", "Effusion"), ("x/e.jpg", "Nodule")],
+        HEAD,
+    )
+    found = diff_tables(one, two, SCHEMA)
+    assert (found.images, found.same, found.only_first, found.only_second) == (3, 1, 1, 1)
+    assert found.rows.to_numpy().tolist() == [
+        ["b", 3, 3, "Effusion|Nodule", "Effusion", "Nodule", ""],
+        ["c", 4, 2, "Normal", "Nodule", "Normal", "Nodule"],
+    ]
+    classes = found.classes.set_index("class")
+    assert classes.loc["Effusion"].to_dict() == {"both": 2, "only_first": 0, "only_second": 0, "kappa": 1}
+    assert classes.loc["Nodule", "kappa"] < 0
+    assert found.headline() == "1 of 3 images that both tables have are labelled the same (33.3 %)"
+
+
+def test_a_table_differs_from_itself_nowhere(real_data):
+    path = real_data / "nih_chestxray14" / "Data_Entry_2017_v2020.csv.gz"
+    found = diff_tables(path, path, "chestxray14")
+    assert found.same == found.images > 112_000
+    assert found.rows.empty
+    assert set(found.classes["kappa"]) == {1}
+
+
+def test_tables_of_other_images_cannot_be_compared(tmp_path):
+    (tmp_path / "b").mkdir()
+    one = table(tmp_path / "labels.csv", [("a.png", "Effusion")], HEAD)
+    two = table(tmp_path / "b" / "labels.csv", [("b.png", "Effusion")], HEAD)
+    with pytest.raises(UsageError, match="no image in common"):
+        diff_tables(one, two, SCHEMA)
