@@ -43,10 +43,10 @@ def _modality(j: Judge) -> None:
             continue
         if words[start] in _ADJECTIVES and end < len(words) and words[end] in _RADIOLOGICAL:
             continue
-        if family == "photograph" and families & {"fundus", "dermoscopy", "endoscopy"}:
+        if family == "photograph" and families & {"fundus", "endoscopy"}:
             continue
-        if family == "fundus" and "retina" in j.context.anatomies:
-            continue
+        if family == "fundus" and "retina" in j.context.anatomies and words[start:end] == ["fundus"]:
+            continue  # the place, not the photograph of it
         j.add("wrong_modality", f"The image is a {j.context.modality}.", tokens=(start, end))
 
 

@@ -581,7 +581,9 @@ def test_an_archive_of_medmnist_is_unpacked_and_read(tmp_path: Path, flag: str) 
     [
         ("bloodmnist", "3", "Blood smear showing a myelocyte."),
         ("breastmnist", "1", "Breast ultrasound with a benign lesion."),
+        ("dermamnist", "4", "Clinical photograph of a melanoma."),
         ("octmnist", "0", "OCT showing wet age-related macular degeneration."),
+        ("octmnist", "2", "Fundus photograph with drusen."),
         ("organamnist", "4", "CT slice showing the right kidney."),
         ("organamnist", "4", "CT slice showing the kidney."),
         ("organamnist", "6", "CT slice showing the liver with a tumor."),
