@@ -24,7 +24,7 @@ _COUNTED = frozenset(
 _ANNOUNCE = frozenset("grade stage level class category icdr score type".split())
 _NOT_COUNTED = frozenset("this every any no of".split())
 _PEOPLE = frozenset(
-    "diabetic hypertensive asthmatic alcoholic elderly known young old smoking immunocompromised obese pregnant adult symptomatic".split()
+    "diabetic hypertensive asthmatic alcoholic known young old smoking immunocompromised obese pregnant symptomatic".split()
 )
 _BY = frozenset(("x", "by", "-", "\N{MULTIPLICATION SIGN}", "to", "and"))
 _EVEN_DENIED = frozenset(("prior_exam", "history", "size", "age", "sex", "advice", "dataset"))
@@ -103,7 +103,10 @@ def _always(p: _Place) -> _Span:
     start = p.start
     if p.words[start] in ("year", "month", "day", "week", "yo") and start and p.words[start - 1][0].isdigit():
         start -= 1
-    return start, p.end
+    end = p.end
+    if p.words[end - 1] == "aged" and p.next[0].isdigit():
+        end += 1
+    return start, end
 
 
 def _unit(p: _Place) -> _Span:
@@ -168,8 +171,13 @@ def _before_finding(p: _Place) -> _Span:
 
 def _patient(p: _Place) -> _Span:
     lo = max(0, p.start - 5)
-    first = next((k for k in range(lo, p.start) if p.words[k] in _PEOPLE), None)
+    first = next((k for k in range(lo, p.start) if p.words[k] in _PEOPLE and not _of_age(p.words, k)), None)
     return None if first is None else (first, p.end)
+
+
+def _of_age(words: list[str], k: int) -> bool:
+    """Say whether "old" ends an age, which is judged as such: "58-year-old patient"."""
+    return words[k] == "old" and k > 0 and words[k - 1] in ("year", "month", "week", "day")
 
 
 def _proof(p: _Place) -> _Span:
@@ -203,6 +211,10 @@ def supported(stated: str, value: str) -> bool:
     said, known = _DIGITS.findall(stated), _DIGITS.findall(value)
     if said and known:
         return bool(said[0].lstrip("0") == known[0].lstrip("0"))
+    if known:
+        years = 0 if _UNDER_A_YEAR.fullmatch(value.strip()) else int(known[0])
+        if any(age in stated.lower() and not lo <= years <= hi for age, lo, hi in _AGES):
+            return False
     for one, other in _OPPOSITES:
         words = set(re.findall(r"[a-z]+", stated.lower()))
         values = set(re.findall(r"[a-z]+", value.lower()))
@@ -210,6 +222,16 @@ def supported(stated: str, value: str) -> bool:
             return False
     return True
 
+
+_UNDER_A_YEAR = re.compile(r"\d+\s*(?:m|mo|months?|w|weeks?|d|days?)(?: old)?", re.IGNORECASE)
+_AGES = (
+    ("neonat", 0, 1), ("newborn", 0, 1), ("infant", 0, 2), ("baby", 0, 2), ("toddler", 1, 4), ("child", 0, 17),
+    ("pediatric", 0, 20), ("paediatric", 0, 20), ("teenage", 12, 19), ("adolescent", 10, 19), ("young", 0, 44),
+    ("adult", 17, 200), ("middle aged", 35, 69), ("middle-aged", 35, 69), ("elderly", 60, 200), ("geriatric", 60, 200),
+    ("senior", 60, 200), ("old man", 55, 200), ("old woman", 55, 200), ("older", 50, 200), ("septuagenarian", 70, 79),
+    ("octogenarian", 80, 89),
+)  # fmt: skip
+"""Ages in words, with the years that they may mean, drawn wide."""
 
 _OPPOSITES = tuple(
     (frozenset(a.split()), frozenset(b.split()))

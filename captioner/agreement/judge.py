@@ -16,6 +16,15 @@ _CAUSE = frozenset(
 )
 _DOUBTED = (lx.HEDGED, lx.HYPOTHETICAL)
 _DEGREES = frozenset("mild moderate severe proliferative advanced significant large focal acute chronic".split())
+_FOCAL = frozenset("lesion mass nodule tumor cyst lump".split())
+"""What is focal by nature, so that the word takes nothing from a denial."""
+
+_ALTERED = frozenset(
+    """enlarged enlargement swollen swelling atrophic atrophied shrunken hypertrophied distended engorged nodular
+    heterogeneous inhomogeneous hypoechoic hyperechoic unhealthy""".split()
+)
+"""Words of state that only a finding could support."""
+
 _NO_FINDING = ("normal", "absence", "organ", "tissue", "device")
 
 
@@ -105,6 +114,8 @@ class Judge:
         for mention in self.reading.mentions:
             self.mention(mention)
         self.normality()
+        if self.context.labels and all(self.m[i].kind == "organ" for i in self.context.labels):
+            self.organs_only()
 
     # --- the labels themselves ----------------------------------------------------------------------------------
 
@@ -160,6 +171,8 @@ class Judge:
         for k in range(m.start - 1, max(-1, m.start - 5), -1):
             if words[k] in ("no", "without", "with", "not", "nor", "and", ",", ";", "."):
                 return False  # what stands before the denial is no part of it
+            if words[k] == "focal" and words[m.end - 1] in _FOCAL:
+                continue
             if words[k] in _DEGREES:
                 return not (k and words[k - 1] in ("even", "any"))
         return False
@@ -413,6 +426,19 @@ class Judge:
                 if label in self.unmet and any(meaning.anatomy in self.v.places.get(p, ()) for p in places):
                     self.conflict((state.start, state.end), label, state.cue)
                     break
+
+    def organs_only(self) -> None:
+        """Refuse any word on health where the labels name nothing but organs."""
+        label = self.context.labels[0]
+        fix = f"The label names the {self.m[label].name} and nothing else: call it neither normal nor abnormal."
+        for state in self.reading.normal:
+            self.add("normal_conflict", fix, label=label, tokens=(state.start, state.end), cue=state.cue, accept=True)
+        status, words = self.reading.scopes.status, self.reading.tokens.words
+        altered = [(k, k + 1) for k, word in enumerate(words) if word in _ALTERED]
+        named = {k for m in self.reading.mentions if m.meanings for k in range(m.start, m.end)}
+        for start, end in sorted({*altered, *((h[0], h[1]) for h in self.reading.abnormal)}):
+            if status[start] in (lx.AFFIRMED, lx.HEDGED) and not named.intersection(range(start, end)):
+                self.add("unsupported_finding", fix, label=label, tokens=(start, end), accept=True)
 
 
 def _elsewhere(mine: Meaning, other: Meaning) -> bool:

@@ -20,6 +20,11 @@ _SERVICES = frozenset(
 _JOINS = frozenset(("and", "or", ",", "/", "nor", "but"))
 _JOINTS = _JOINS | frozenset(("not", "rather", "than", "instead", "of", "as", "well", "opposed", "to"))
 _BREAKS = lx.STOP | frozenset(("no", "without"))
+_OPENS_NOUN = lx.DETERMINER | lx.PARTICIPLE | frozenset(("with", "of", ":"))
+_NO_NOUN = frozenset(
+    "and or nor not no without other otherwise so more less whether possibly perhaps also but as".split()
+)
+_ADJECTIVAL = tuple("al ic ar ous ed ive ary ing ent ant oid ory ate ose able ible ular iform er".split())
 _SAYS = frozenset(
     "a an the defined caused often usually typically commonly frequently when one among generally characterized".split()
 )
@@ -76,6 +81,7 @@ class Reading:
     scopes: Scopes
     mentions: list[Mention] = field(default_factory=list)
     normal: list[State] = field(default_factory=list)
+    abnormal: list[Hit] = field(default_factory=list)
     anatomies: list[Hit] = field(default_factory=list)
     modalities: list[Hit] = field(default_factory=list)
     triggers: list[Hit] = field(default_factory=list)
@@ -134,6 +140,7 @@ class _Reader:
             modalities=layers[vb.MODALITY],
             triggers=layers[vb.TRIGGER],
         )
+        reading.abnormal = [h for h in layers[vb.ABNORMAL] if h[0] not in used and h[0] not in covered]
         if layers[vb.NORMAL] or layers[vb.ABNORMAL]:
             states = States(
                 self.words,
@@ -211,7 +218,7 @@ class _Reader:
         joint = s - 1
         while joint > 0 and words[joint - 1] in _JOINTS:
             joint -= 1
-        if joint in ends:
+        if joint in ends or all(w == "," for w in words[joint:s]):
             return None
         for size in (1, 2, 3):
             first = joint - size
@@ -389,3 +396,57 @@ class _Reader:
             same = self.scopes.sentence[left.start] == self.scopes.sentence[right.start]
             if same and not set(left.meanings) & set(right.meanings):
                 left.status = right.status = lx.HEDGED
+        for m in affirmed:
+            if m.status == lx.AFFIRMED and m.gap is None and (self.other_after(m.end) or self.other_before(m.start)):
+                m.status = lx.HEDGED
+
+    def other_after(self, at: int) -> bool:
+        """Say whether "or" and something of another kind follow a finding: "pneumothorax | or skin fold"."""
+        words = self.words
+        if at + 1 >= len(words) or words[at] != "or":
+            return False
+        k = at + 1
+        while k < len(words) and words[k] in lx.DETERMINER:
+            k += 1
+        end = k
+        while end < len(words) and self.nominal(end):
+            end += 1
+        return end > k and not self.same_kind(k, end)
+
+    def other_before(self, at: int) -> bool:
+        """Say whether something of another kind and "or" precede a finding: "a skin fold or a | pneumothorax"."""
+        words = self.words
+        k = at
+        while k > 0 and words[k - 1] in lx.DETERMINER:
+            k -= 1
+        if k < 2 or words[k - 1] != "or":
+            return False
+        start = end = k - 1
+        while start > 0 and self.nominal(start - 1):
+            start -= 1
+        opened = start > 0 and words[start - 1] in _OPENS_NOUN
+        # "focal or diffuse consolidation": what stands before is a mere adjective unless an article tells it is a thing
+        whole = k < at or (not words[end - 1].endswith(_ADJECTIVAL) and end - start > 1)
+        return opened and whole and end > start and not self.same_kind(start, end)
+
+    def nominal(self, k: int) -> bool:
+        """Say whether a token can be part of a noun phrase."""
+        word = self.words[k]
+        return word[0].isalpha() and not (
+            word in lx.PREPOSITIONS
+            or word in lx.FINITE
+            or word in lx.STOP
+            or word in lx.DETERMINER
+            or word in lx.PARTICIPLE
+            or word in lx.PERCEIVED
+            or word in _NO_NOUN
+        )
+
+    def same_kind(self, start: int, end: int) -> bool:
+        """Say whether a noun phrase names no rival of a finding: the picture, a place, a word of abnormality, a finding."""
+        if any(w in lx.IMAGE for w in self.words[start:end]):
+            return True
+        layers = (vb.CONCEPT, vb.ABNORMAL, vb.NORMAL, vb.MODALITY, vb.CUE, vb.SEVERITY, vb.TRIGGER)
+        if any(h[0] < end and h[1] > start for layer in layers for h in self.layers[layer]):
+            return True
+        return any(h[1] == end and h[0] >= start for layer in (vb.ANATOMY, vb.STRUCTURE) for h in self.layers[layer])

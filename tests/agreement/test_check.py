@@ -164,6 +164,80 @@ def test_metadata_supports_the_details_that_it_holds_and_no_others():
 
 
 @pytest.mark.parametrize(
+    ("caption", "age", "agrees"),
+    [
+        ("Chest X-ray of a 58-year-old patient with a mass.", "58", True),
+        ("Chest X-ray of a 58 year old patient with a mass.", "058Y", True),
+        ("Chest X-ray of a patient aged 58 with a mass.", "58", True),
+        ("Chest X-ray of a patient aged 57 with a mass.", "58", False),
+        ("Chest X-ray of a 58-year-old diabetic patient with a mass.", "58", False),
+        ("Chest X-ray of an elderly patient with a mass.", "81", True),
+        ("Chest X-ray of an elderly patient with a mass.", "30", False),
+        ("Chest X-ray of a child with a mass.", "7", True),
+        ("Chest X-ray of a child with a mass.", "40", False),
+        ("Chest X-ray of an infant with a mass.", "006M", True),
+        ("Chest X-ray of an adult with a mass.", "3", False),
+    ],
+)
+def test_an_age_may_be_said_in_figures_or_words_but_only_the_one_that_is_known(caption, age, agrees):
+    assert check_caption(caption, ["Mass"], "chestxray14", attributes={"age": age}).agrees is agrees
+
+
+@pytest.mark.parametrize(
+    ("caption", "code"),
+    [
+        ("Ultrasound of the pancreas.", None),
+        ("Sonographic view that displays the pancreas clearly.", None),
+        ("Ultrasound showing a normal pancreas.", "normal_conflict"),
+        ("Unremarkable ultrasound of the pancreas.", "normal_conflict"),
+        ("Ultrasound of the pancreas without abnormality.", "normal_conflict"),
+        ("Ultrasound showing an abnormal pancreas.", "unsupported_finding"),
+        ("Ultrasound of the pancreas with signs of disease.", "unsupported_finding"),
+        ("Ultrasound of the pancreas, which is enlarged.", "unsupported_finding"),
+        ("Ultrasound of the pancreas; possible inflammation.", "unsupported_finding"),
+    ],
+)
+def test_a_label_that_names_only_an_organ_supports_no_word_on_its_health(caption, code):
+    assert codes(caption, ["US/pancreas"], load_schema("radimagenet")) == ({code} if code else set())
+
+
+@pytest.mark.parametrize(
+    ("caption", "open_"),
+    [
+        ("Chest X-ray with pneumothorax or skin fold.", True),
+        ("Chest X-ray with a pneumothorax or a skin fold.", True),
+        ("A skin fold or a pneumothorax is seen on this chest X-ray.", True),
+        ("Chest radiograph or plain film with pneumothorax.", False),
+        ("Chest X-ray with pneumothorax or air in the pleural space.", False),
+        ("Chest X-ray with pneumothorax, without effusion or consolidation.", False),
+        ("Pneumothorax is shown on this X-ray or film of the chest.", False),
+    ],
+)
+def test_an_or_between_a_finding_and_any_other_thing_leaves_the_finding_open(caption, open_):
+    assert codes(caption, ["Pneumothorax"], load_schema("chestxray14")) == ({"hedged_label"} if open_ else set())
+
+
+@pytest.mark.parametrize(
+    ("schema", "label", "caption"),
+    [
+        (
+            "radimagenet",
+            "MR/shoulder/acj_oa",
+            "On this MRI of the shoulder, acromioclavicular joint osteoarthritis is visible.",
+        ),
+        ("brain_mri_tumor", "no", "In this MR image of the brain, no intracranial tumor is seen."),
+    ],
+)
+def test_a_place_before_a_comma_is_no_part_of_the_finding_after_it(schema, label, caption):
+    assert codes(caption, [label], load_schema(schema)) == set()
+
+
+def test_a_garbled_disease_of_another_organ_is_given_away_by_its_place():
+    caption = "MRI reveals a hematoma in an area affected by atrial fibraille."
+    assert "wrong_anatomy" in codes(caption, ["MR/af/hematoma"], load_schema("radimagenet"))
+
+
+@pytest.mark.parametrize(
     ("kind", "caption"),
     [
         ("empty", ""),
