@@ -6,7 +6,7 @@ Two copies of one table, a second reader, labels that were adjudicated later: wh
 import math
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pandas as pd
 
@@ -86,7 +86,8 @@ def _labels(table: SampleTable) -> dict[str, tuple[frozenset[str], int]]:
     found: dict[str, tuple[frozenset[str], int]] = {}
     frame = table.frame
     for image, labels, row in zip(frame["image"], frame["labels"], frame["row"], strict=True):
-        name = PurePosixPath(str(image)).stem
+        name = str(image).rsplit("/", 1)[-1]
+        name = name.rpartition(".")[0] or name
         before, first = found.get(name, (frozenset(), int(row)))
         found[name] = before | sets[labels], first
     return found

@@ -1,0 +1,149 @@
+"""What an audit costs: captions a second, memory, and how soon the page opens, with the check alone beside it.
+
+The captions are the built-in writer's for random combinations of ChestX-ray14's labels, one in ten under another label,
+each with a number of its own so that none was seen before. With --repeat N each text stands N times, as in datasets whose
+sets of captions are spread over images. Where medspaCy is installed, its ConText runs over a part of the same captions
+with a target rule for each of the schema's wordings: it finds and negates classes, which is a part of what is done here.
+
+    python -m benchmarks.audit [--captions 100000] [--repeat 1] [--medspacy 2000]
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from captioner.agreement import Checker
+from captioner.schema import load_schema
+from captioner.tables import Labels
+from captioner.triplets import make_triplet
+from captioner.writer import write_captions
+
+SCHEMA = "chestxray14"
+
+
+def captions(count: int) -> Iterator[tuple[list[str], str]]:
+    schema = load_schema(SCHEMA)
+    draw = random.Random(0)
+    codes = [c.code for c in schema.classes if c.kind == "finding"]
+    made = 0
+    sets: dict[tuple[str, ...], list[str]] = {}
+    while made < count:
+        labels = tuple(sorted(draw.sample(codes, draw.choices((1, 2, 3), (6, 3, 1))[0])))
+        if labels not in sets:
+            sets[labels] = list(write_captions(schema, make_triplet(schema, Labels(labels)), 40, seed=made))
+        for text in draw.sample(sets[labels], min(10, len(sets[labels]))):
+            wrong = draw.random() < 0.1
+            yield [draw.choice(codes)] if wrong else list(labels), f"{text} Image {made}."
+            made += 1
+
+
+def make_file(path: Path, count: int, repeat: int) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for labels, caption in captions(count // repeat):
+            file.write((json.dumps({"labels": labels, "caption": caption}) + "\n") * repeat)
+
+
+MEASURE = """
+import resource, sys, time
+from pathlib import Path
+from captioner.audit import audit
+from captioner.report import write_report
+begin = time.perf_counter()
+found = audit(sys.argv[1], sys.argv[2], processes=int(sys.argv[3]))
+judged = time.perf_counter()
+page = write_report(found, Path(sys.argv[4])).html
+end = time.perf_counter()
+usages = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+own, others = (u.ru_maxrss for u in usages)
+cpu = sum(u.ru_utime + u.ru_stime for u in usages)
+print(found.captions, judged - begin, end - judged, cpu, own, others, page.stat().st_size, found.agreement.share)
+"""
+
+
+def measure(path: Path, processes: int, folder: Path) -> list[float]:
+    command = [sys.executable, "-c", MEASURE, str(path), SCHEMA, str(processes), str(folder)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return [float(x) for x in done.stdout.split()]
+
+
+def check_alone(path: Path, most: int = 20_000) -> float:
+    checker = Checker(load_schema(SCHEMA))
+    rows = [json.loads(line) for _, line in zip(range(most), path.open(encoding="utf-8"), strict=False)]
+    begin = time.process_time()
+    for row in rows:
+        checker.check(row["caption"], row["labels"])
+    return len(rows) / (time.process_time() - begin)
+
+
+def medspacy_context(path: Path, most: int) -> float:
+    import medspacy
+    from medspacy.ner import TargetRule
+
+    nlp = medspacy.load(medspacy_enable=["medspacy_pyrush", "medspacy_target_matcher", "medspacy_context"])
+    schema = load_schema(SCHEMA)
+    rules = [TargetRule(word, c.code) for c in schema.classes for word in c.wordings if " ... " not in word]
+    nlp.get_pipe("medspacy_target_matcher").add(rules)
+    texts = [json.loads(line)["caption"] for _, line in zip(range(most), path.open(encoding="utf-8"), strict=False)]
+    nlp(texts[0])
+    begin = time.process_time()
+    for text in texts:
+        for entity in nlp(text).ents:
+            _ = entity._.is_negated
+    return len(texts) / (time.process_time() - begin)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--captions", type=int, default=100_000)
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--medspacy", type=int, default=2_000, help="captions for medspaCy, if it is installed")
+    options = parser.parse_args()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        heads = (
+            "captions",
+            "processes",
+            "seconds",
+            "a second",
+            "CPU µs each",
+            "report s",
+            "MB",
+            "MB a process",
+            "page kB",
+        )
+        print(" ".join(f"{h:>12}" for h in heads))
+        for count in sorted({max(1, options.captions // 10), options.captions}):
+            path = folder / f"{count}.jsonl"
+            make_file(path, count, options.repeat)
+            for processes in sorted({1, cores}):
+                n, judged, report, cpu, own, others, size, _ = measure(path, processes, folder / "report")
+                cells = (
+                    n,
+                    processes,
+                    judged,
+                    n / judged,
+                    1e6 * cpu / n,
+                    report,
+                    own / 1024,
+                    others / 1024,
+                    size / 1024,
+                )
+                print(" ".join(f"{c:12,.1f}" if c < 1000 and c != int(c) else f"{c:12,.0f}" for c in cells))
+        alone = check_alone(path)
+        print(f"\nthe check alone: {1e6 / alone:,.0f} CPU µs a caption")
+        if importlib.util.find_spec("medspacy"):
+            other = medspacy_context(path, options.medspacy)
+            print(f"medspaCy ConText: {1e6 / other:,.0f} CPU µs a caption ({alone / other:.1f} times the check)")
+
+
+if __name__ == "__main__":
+    main()
