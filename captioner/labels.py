@@ -89,7 +89,15 @@ class Reader:
         self._uncertain = {fold_label(k): v for k, v in rules.uncertain.items()}
         self._refuse = {fold_label(k): v for k, v in rules.refuse.items()}
         self._place = {c.code: (schema.modality_of(c), schema.anatomy_of(c)) for c in schema.classes}
+        self._several_places = len(set(self._place.values())) > 1
         self._implied = {code: _closure(schema, code) for code in schema.codes}
+        self._covers = {
+            code: frozenset(c.code for c in schema.classes if c.code in above or c.concept in above)
+            for code, above in self._implied.items()
+        }
+        self._exclusive = frozenset(c.code for c in schema.classes if c.kind in ("normal", "absence") or c.group)
+        self._deniable = frozenset(c.code for c in schema.classes if c.kind not in ("normal", "absence"))
+        self._signs: dict[int, dict[str, Sign | None]] = {}
 
     # ---- cells → statements, one method a layout
 
@@ -134,19 +142,14 @@ class Reader:
         """
         said = Statement()
         # A layout that names its columns has all that there are; otherwise every class must have one.
-        others = {code for code in self.schema.codes if code != table.all_negative}
-        complete = bool(table.columns) or others <= set(targets.values())
+        complete = bool(table.columns)
+        if table.all_negative and not complete:
+            complete = {code for code in self.schema.codes if code != table.all_negative} <= set(targets.values())
+        signs = self._signs_of(table)
         for column, cell in cells.items():
             value = cell.strip()
-            sign: Sign | None
-            if value in table.positive:
-                sign = "positive"
-            elif value in table.negative:
-                sign = "negative"
-            elif value in table.uncertain:
-                sign = "uncertain"
-            elif not value:
-                sign = None if table.blank == "unknown" else table.blank
+            if value in signs:
+                sign = signs[value]
             else:
                 allowed = ", ".join((*table.positive, *table.negative, *table.uncertain))
                 said.refuse("unknown_label", column, value, f"{value!r} is none of: {allowed}")
@@ -160,6 +163,18 @@ class Reader:
         if table.all_negative and complete and not said.positive and not said.uncertain:
             said.say(table.all_negative, "positive")
         return said
+
+    def _signs_of(self, table: OneHotTable) -> dict[str, Sign | None]:
+        """Return what each value of a table's cells says; None: nothing."""
+        signs = self._signs.get(id(table))
+        if signs is None:
+            blank: Sign | None = None if table.blank == "unknown" else table.blank
+            signs = {"": blank}
+            signs |= dict.fromkeys(table.uncertain, "uncertain")
+            signs |= dict.fromkeys(table.negative, "negative")
+            signs |= dict.fromkeys(table.positive, "positive")
+            self._signs[id(table)] = signs
+        return signs
 
     def coded(self, table: CodesTable, cells: Mapping[str, str]) -> Statement:
         """Read columns of codes, where a code's meaning depends on its column."""
@@ -257,19 +272,19 @@ class Reader:
             return Refusal("uncertain_label", column, value, left_open)
         if not positive:
             return Refusal("no_label", column, value, self._why_none(said, uncertain))
-        if reason := self._several_regions(positive):
+        if self._several_places and (reason := self._several_regions(positive)):
             return Refusal("several_regions", column, value, reason)
-        if reason := self._contradiction(positive, uncertain):
+        # Only a normal, an absence or a step of a scale excludes anything.
+        exclusive = not positive.isdisjoint(self._exclusive)
+        if exclusive and (reason := self._contradiction(positive, uncertain)):
             return Refusal("contradiction", column, value, reason)
         if self.schema.negatives == "closed_world":
             negative = negative | self._unlabelled(positive, uncertain)
         # That an image is not normal, or not free of something, is no statement that a caption could make.
-        negative = {c for c in negative if self.schema[c].kind not in ("normal", "absence")}
-        uncertain = {c for c in uncertain if self.schema[c].kind not in ("normal", "absence")}
+        negative, uncertain = negative & self._deniable, uncertain & self._deniable
         if negative or uncertain:
-            implied = {i for code in positive for i in self._implied[code]}
-            negative = {c for c in negative if c not in implied and self.schema[c].concept not in implied}
-            uncertain = {c for c in uncertain if c not in implied and self.schema[c].concept not in implied}
+            implied = frozenset().union(*(self._covers[code] for code in positive))
+            negative, uncertain = negative - implied, uncertain - implied
         return Labels(self._sorted(positive), self._sorted(negative), self._sorted(uncertain))
 
     def _sorted(self, codes: Iterable[str]) -> tuple[str, ...]:
@@ -377,11 +392,17 @@ def _parse_weights(cell: str) -> list[str] | None:
     return list(value) if isinstance(value, dict) and all(isinstance(k, str) for k in value) else None
 
 
+_PLAIN_LIST = re.compile(r"\[\s*(?:'[^'\\\n]*'\s*(?:,\s*'[^'\\\n]*'\s*)*)?\]")
+_QUOTED = re.compile(r"'([^']*)'")
+
+
 def parse_list(cell: str) -> list[str] | None:
     """Return the labels of ``['a', 'b']``, ``["a", "b"]`` or ``'a'``; None if the cell is nothing of the kind."""
     text = cell.strip()
     if not text:
         return []
+    if _PLAIN_LIST.fullmatch(text):
+        return _QUOTED.findall(text)
     value: object = None
     try:
         with warnings.catch_warnings():  # about escapes such as '\d', which stay as they are

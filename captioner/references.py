@@ -34,7 +34,8 @@ EXTENSIONS = frozenset(
 KEY_LENGTH = 80
 DIGEST = 8
 
-_EXTENSION = re.compile(rf"\.(?:{'|'.join(sorted(EXTENSIONS))})\Z", re.IGNORECASE)
+_ENDING = rf"\.(?:{'|'.join(sorted(EXTENSIONS))})"
+_EXTENSION = re.compile(rf"{_ENDING}\Z", re.IGNORECASE)
 _PLAIN = re.compile(r"[A-Za-z0-9_]+(?:/[A-Za-z0-9_]+)*")
 _TIDY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 _OTHER = re.compile(r"[^A-Za-z0-9_]+")
@@ -121,17 +122,22 @@ def name_samples(dataset: str, images: pa.Array) -> tuple[pa.Array, pa.Array, di
     """
     keys = _plain_keys(dataset, images)
     others = pc.is_null(keys)
-    positions = np.flatnonzero(others.to_numpy(zero_copy_only=False))
-    if not len(positions):
+    if not pc.any(others).as_py():
         return images, keys, {}
-    raw = images.take(pa.array(positions)).to_pylist()
-    references = {r: normalise(r) for r in dict.fromkeys(raw)}
-    refused = {r: p for r, n in references.items() if (p := refusal(n))}
-    problems = {int(i): refused[r] for i, r in zip(positions, raw, strict=True) if r in refused}
-    named = pa.array([r if r in refused else references[r] for r in raw], type=pa.string())
-    images = pc.replace_with_mask(images, others, named)
-    key_of = {r: "" if r in refused else sample_key(dataset, n) for r, n in references.items()}
-    keys = pc.replace_with_mask(keys, others, pa.array([key_of[r] for r in raw], type=pa.string()))
+    marked = _marked_keys(dataset, images.filter(others))
+    problems: dict[int, Problem] = {}
+    if marked is not None:
+        keys = pc.replace_with_mask(keys, others, marked)
+    else:
+        positions = np.flatnonzero(others.to_numpy(zero_copy_only=False))
+        raw = images.take(pa.array(positions)).to_pylist()
+        references = {r: normalise(r) for r in dict.fromkeys(raw)}
+        refused = {r: p for r, n in references.items() if (p := refusal(n))}
+        problems = {int(i): refused[r] for i, r in zip(positions, raw, strict=True) if r in refused}
+        named = pa.array([r if r in refused else references[r] for r in raw], type=pa.string())
+        images = pc.replace_with_mask(images, others, named)
+        key_of = {r: "" if r in refused else sample_key(dataset, n) for r, n in references.items()}
+        keys = pc.replace_with_mask(keys, others, pa.array([key_of[r] for r in raw], type=pa.string()))
     if not all_differ(keys.filter(pc.not_equal(keys, ""))):
         names = images.to_pylist()
         unique = _unique_keys(dataset, {n for i, n in enumerate(names) if i not in problems})
@@ -152,6 +158,22 @@ def _plain_keys(dataset: str, images: pa.Array) -> pa.Array:
     )
     keys = pc.binary_join_element_wise(pa.scalar(dataset), pc.replace_substring(stems, "/", "-"), "-")
     return keys if pc.all(plain).as_py() else pc.if_else(plain, keys, none)
+
+
+def _marked_keys(dataset: str, names: pa.Array) -> pa.Array | None:
+    """Return what :func:`sample_key` gives for references, all at once; None if one of them needs a closer look."""
+    if not pc.all(pc.match_substring_regex(names, f"^(?:{_TIDY.pattern})$")).as_py():
+        return None
+    stems = pc.replace_substring_regex(names, f"(?i){_ENDING}$", "")
+    marks = pa.array([hashlib.sha256(n.encode()).hexdigest()[:DIGEST] for n in names.to_pylist()], type=pa.string())
+    safe = pc.utf8_trim(pc.replace_substring_regex(stems, _OTHER.pattern, "-"), "-")
+    safe = pc.utf8_rtrim(pc.utf8_slice_codeunits(safe, 0, KEY_LENGTH - len(dataset) - DIGEST - 2), "-")
+    plain = pc.and_(
+        pc.match_substring_regex(stems, f"^(?:{_PLAIN.pattern})$"),
+        pc.less_equal(pc.binary_length(stems), KEY_LENGTH - len(dataset) - 1),
+    )
+    as_is = pc.binary_join_element_wise(pa.scalar(dataset), pc.replace_substring(stems, "/", "-"), "-")
+    return pc.if_else(plain, as_is, pc.binary_join_element_wise(pa.scalar(dataset), safe, marks, "-"))
 
 
 def all_differ(keys: pa.Array) -> bool:

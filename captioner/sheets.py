@@ -1,7 +1,7 @@
 """One file of a label table → columns of text. Every cell stays text: what it means is the schema's business.
 
-Tables that are regular (one line a row, every row as long as the header) are read by Arrow; all others row by row, with
-the same result, so that a ragged or quoted table costs time but never shifts a cell.
+Tables that are regular (every row as long as the header) are read by Arrow; all others row by row, with the same result, so
+that a ragged table costs time but never shifts a cell.
 """
 
 import csv
@@ -115,42 +115,70 @@ class Sheet:
         """
         wanted = tuple(dict.fromkeys(columns))
         if self._records is None:
-            values = self._read_regular(wanted, plain)
-            if values is not None:
-                first = 2 if self._has_header else 1
-                count = len(values[wanted[0]])
-                return Columns(np.arange(first, first + count, dtype=np.int64), values, [])
+            regular = self._read_regular(wanted, plain)
+            if regular is not None:
+                return regular
         return self._read_any(wanted, plain)
 
-    def _read_regular(self, columns: Sequence[int], plain: Sequence[int]) -> dict[int, pa.Array] | None:
-        """Return the columns, or None if the file is anything but one line a row with a cell for every name."""
+    def _read_regular(self, columns: Sequence[int], plain: Sequence[int]) -> Columns | None:
+        """Return the columns, or None if the file is anything but rows with a cell for every name."""
         body = self._body
         start = body.find(b"\n") + 1 if self._has_header else 0
         if len(self.names) < 2 or not self._delimiter.isascii() or not self._one_line_header:
             return None
         names = [f"c{i}" for i in range(len(self.names))]
-        wanted = [names[i] for i in columns]
+        # Where rows may span lines, the breaks in all cells tell on which line each row starts.
+        quoted = b'"' in body
+        wanted = names if quoted else [names[i] for i in columns]
         try:
             table = pa.csv.read_csv(
                 pa.BufferReader(pa.py_buffer(body).slice(start)),
                 read_options=pa.csv.ReadOptions(column_names=names),
-                parse_options=pa.csv.ParseOptions(delimiter=self._delimiter, ignore_empty_lines=False),
+                parse_options=pa.csv.ParseOptions(
+                    delimiter=self._delimiter, ignore_empty_lines=False, newlines_in_values=quoted
+                ),
                 convert_options=pa.csv.ConvertOptions(
                     include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string()), strings_can_be_null=False
                 ),
             )
         except pa.ArrowInvalid:
             return None
-        # A quoted line break or an unclosed quote makes these differ.
-        lines = body.count(b"\n", start) + (not body.endswith(b"\n")) if b'"' in body else table.num_rows
-        if table.num_rows != lines:
-            return None
-        arrays = [_one_chunk(table.column(name)) for name in wanted]
+        breaks = np.zeros(table.num_rows, dtype=np.int64)
+        if quoted:
+            for column in table.columns:
+                if pc.any(pc.match_substring(column, "\n")).as_py():
+                    breaks += pc.count_substring(column, "\n").to_numpy()
+            if not self._spans_are_sound(table, start, breaks):
+                return None
+        arrays = [_one_chunk(table.column(names[i])) for i in columns]
         # An empty line is no row, but comes as one whose cells are all empty.
         empty = functools.reduce(pc.and_, (pc.equal(array, "") for array in arrays))
         if pc.any(empty).as_py():
             return None
-        return {i: a if i in plain else a.dictionary_encode() for i, a in zip(columns, arrays, strict=True)}
+        first = 2 if self._has_header else 1
+        rows = first + np.arange(table.num_rows, dtype=np.int64) + np.cumsum(breaks) - breaks
+        cells = {i: a if i in plain else a.dictionary_encode() for i, a in zip(columns, arrays, strict=True)}
+        return Columns(rows, cells, [])
+
+    def _spans_are_sound(self, table: pa.Table, start: int, breaks: npt.NDArray[np.int64]) -> bool:
+        """Say whether rows that span lines do so by quoted line breaks, and not by a quote that is never closed."""
+        body = self._body
+        lines = body.count(b"\n", start) + (not body.endswith(b"\n"))
+        if table.num_rows + int(breaks.sum()) != lines or body.count(b"\r", start) != body.count(b"\r\n", start):
+            return False
+        if not breaks.any():
+            return True
+        line_of = np.arange(table.num_rows) + np.cumsum(breaks) - breaks
+        text = body[start:].split(b"\n")
+        for i in np.flatnonzero(breaks).tolist():
+            raw = b"\n".join(text[line_of[i] : line_of[i] + breaks[i] + 1]).decode()
+            cells = [column[i].as_py() for column in table.columns]
+            try:
+                if list(csv.reader([raw], delimiter=self._delimiter, strict=True)) != [cells]:
+                    return False
+            except csv.Error:
+                return False
+        return True
 
     def _read_any(self, columns: Sequence[int], plain: Sequence[int]) -> Columns:
         rows: list[int] = []

@@ -6,7 +6,7 @@ among the rejects with its file, line and reason.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -120,12 +120,12 @@ class _Builder:
     def outcome(self, reader: Reader, columns: Cells, cells: Cells, read: ReadCells) -> int:
         """Return the position in :attr:`outcomes` of what some label cells say."""
         said = read(reader, cells)
-        if len(columns) == 1:
-            column, value = columns[0], cells[0]
-        else:
+        outcome = reader.judge(said, columns[0], cells[0])
+        if isinstance(outcome, Refusal) and outcome is not said.problem and len(columns) > 1:
             shown = [(c, v) for c, v in zip(columns, cells, strict=True) if v.strip() not in ("", "0", "0.0")]
             column, value = ", ".join(c for c, _ in shown), ", ".join(f"{c}={v}" for c, v in shown)
-        self.outcomes.append(reader.judge(said, column, value))
+            outcome = replace(outcome, column=column, value=value)
+        self.outcomes.append(outcome)
         self._said.append(said)
         return len(self.outcomes) - 1
 
@@ -360,13 +360,18 @@ class _Builder:
         """Return the distinct labels of some outcomes in the schema's order, and for each outcome its position there."""
         order = {code: i for i, code in enumerate(self.schema.codes)}
 
-        def rank(labels: Labels) -> tuple[list[int], ...]:
-            return tuple([order[c] for c in codes] for codes in (labels.positive, labels.negative, labels.uncertain))
-
-        found = (self.outcomes[i] for i in np.flatnonzero(np.bincount(used, minlength=len(self.outcomes))))
-        distinct = sorted({o for o in found if isinstance(o, Labels)}, key=rank)
-        at: dict[Labels | Refusal, int] = {labels: i for i, labels in enumerate(distinct)}
-        return tuple(distinct), np.array([at.get(o, -1) for o in self.outcomes], dtype=np.int64)
+        found: dict[tuple[tuple[int, ...], ...], Labels] = {}
+        rank_of: dict[int, tuple[tuple[int, ...], ...]] = {}
+        for i in np.flatnonzero(np.bincount(used, minlength=len(self.outcomes))).tolist():
+            o = self.outcomes[i]
+            if isinstance(o, Labels):
+                rank = tuple([tuple([order[c] for c in codes]) for codes in (o.positive, o.negative, o.uncertain)])
+                rank_of[i] = rank
+                found[rank] = o
+        at = {rank: n for n, rank in enumerate(sorted(found))}
+        position = np.full(len(self.outcomes), -1, dtype=np.int64)
+        position[list(rank_of)] = [at[rank] for rank in rank_of.values()]
+        return tuple(found[rank] for rank in at), position
 
     def _note_dropped(self, counts: npt.NDArray[np.int64]) -> None:
         dropped: Counter[str] = Counter()

@@ -88,7 +88,7 @@ def distinct(
                 f"schema {schema.id!r} has no attribute {name!r}; it has: {known}.{did_you_mean(name, schema.attributes)}"
             )
     order = {code: i for i, code in enumerate(schema.codes)}
-    pieces, piece_of = _pieces(samples, attributes)
+    pieces, piece_of = _pieces(samples, attributes, negatives=negatives)
     made = []
     for labels, *values in pieces:
         chosen = dict(zip(attributes, map(str, values), strict=True))
@@ -103,9 +103,18 @@ def distinct(
     return tuple(triplets), np.array([position[t.id] for t in made], dtype=np.int64)[piece_of]
 
 
-def _pieces(samples: SampleTable, attributes: Sequence[str]) -> tuple[list[tuple[Any, ...]], npt.NDArray[np.int64]]:
+def _alike(combinations: Sequence[Labels], *, negatives: bool) -> npt.NDArray[np.int64]:
+    """Return for each combination the first one that gives the same triplet."""
+    first: dict[tuple[tuple[str, ...], ...], int] = {}
+    told_apart = ((c.positive, c.negative) if negatives else (c.positive,) for c in combinations)
+    return np.array([first.setdefault(what, i) for i, what in enumerate(told_apart)], dtype=np.int64)
+
+
+def _pieces(
+    samples: SampleTable, attributes: Sequence[str], *, negatives: bool
+) -> tuple[list[tuple[Any, ...]], npt.NDArray[np.int64]]:
     """Return the distinct label positions with attribute values, and which of them each row has."""
-    labels = samples.frame["labels"].to_numpy(dtype=np.int64)
+    labels = _alike(samples.combinations, negatives=negatives)[samples.frame["labels"].to_numpy(dtype=np.int64)]
     codes, _ = pd.factorize(labels)
     for name in attributes:
         value, known = pd.factorize(samples.frame[name])

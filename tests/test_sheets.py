@@ -181,5 +181,21 @@ def test_any_text_is_read_alike_in_both_ways_or_refused(tmp_path_factory, text):
         slow = table._read_any((0, 1), (0, 1))
     except TableError:  # text after a closing quote: the fast way keeps it in the cell
         return
-    assert [fast[i].to_pylist() for i in (0, 1)] == [slow.cells[i].to_pylist() for i in (0, 1)]
-    assert slow.rows.tolist() == list(range(2, 2 + len(slow.rows)))
+    assert [fast.cells[i].to_pylist() for i in (0, 1)] == [slow.cells[i].to_pylist() for i in (0, 1)]
+    assert fast.rows.tolist() == slow.rows.tolist()
+
+
+def test_a_row_that_spans_lines_is_read_at_once_and_keeps_the_number_of_its_first_line(tmp_path):
+    path = tmp_path / "reports.csv"
+    path.write_text('image,report,label\na.png,"one\ntwo\nthree",x\nb.png,"a ""b""\n",y\nc.png,,z\n')
+    content = Sheet(path)._read_regular((0, 2), ())
+    assert content is not None
+    assert content.rows.tolist() == [2, 5, 7]
+    assert content.cells[2].to_pylist() == ["x", "y", "z"]
+
+
+def test_an_unclosed_quote_is_an_error_also_where_rows_span_lines(tmp_path):
+    path = tmp_path / "reports.csv"
+    path.write_text('image,report\na.png,"one\ntwo"\nb.png,"three\n')
+    with pytest.raises(TableError, match="row 4"):
+        rows_of(Sheet(path))
