@@ -55,7 +55,7 @@ def test_the_agreement_check_does_no_io_and_knows_only_schemas():
 
 def test_only_the_command_line_prints():
     for path in MODULES:
-        if path.name not in {"cli.py", "progress.py"}:
+        if path.parent.name != "cli":
             assert not re.search(r"^\s*print\(", path.read_text(encoding="utf-8"), re.MULTILINE), path
 
 

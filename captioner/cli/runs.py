@@ -1,0 +1,264 @@
+"""Commands that make captions: demo, run, plan, status, unpack."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from captioner.cli.console import (
+    DataOption,
+    JsonFlag,
+    OutOption,
+    SetOption,
+    out,
+    print_json,
+    reporter,
+    stoppable,
+)
+from captioner.errors import UsageError
+
+app = typer.Typer()
+
+
+@app.command()
+def demo(out_dir: Annotated[Path, typer.Option("--out", help="Where to put everything.")] = Path("demo")) -> None:
+    """Do the whole job offline, in under a minute, on a small dataset that it makes itself.
+
+    Example: captioner demo --out /tmp/demo
+    """
+    from captioner import run as running
+    from captioner.demo import make_dataset
+    from captioner.pipeline import load_pipeline
+
+    data = out_dir / "data"
+    if not (data / "labels.csv").is_file():
+        if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
+            raise UsageError(f"{out_dir}: exists and is not a demo. Choose another folder with --out.")
+        make_dataset(data)
+        out.print(f"drew a small dataset: {data}/labels.csv and {data}/images/")
+    spec = load_pipeline("demo", [f"data.root={json.dumps(str(data))}", f"out={json.dumps(str(out_dir / 'out'))}"])
+    plan = running.prepare(spec)
+    with stoppable(), reporter() as report:
+        summary = running.execute(plan, report)
+    print_summary(summary)
+    folder = Path(summary.out) / "runs" / summary.run
+    print_sample(folder / "captions")
+    out.print()
+    out.print("[bold]Where to look[/]")
+    out.print(f"  {summary.out}/images/             image shards, with a manifest")
+    out.print(f"  {folder}/captions/  caption shards: same names, keys and order")
+    out.print(f"  {folder}/support_sets.parquet, rejected.parquet")
+    out.print(f"  {summary.out}/rejected_rows.csv    the rows that were left out on purpose, with the reason for each")
+    out.print("[bold]What to do next[/]")
+    out.print(
+        "  another style     captioner run demo --data demo/data --out demo/out --set prompt=plain".replace(
+            "demo/", f"{out_dir}/"
+        )
+    )
+    out.print("  an LLM            … --set engine.model=MODEL --set engine.base_url=http://localhost:8000/v1")
+    out.print("  your own dataset  captioner schema list, then captioner run NAME --data FOLDER")
+    out.print("  nobody has described it yet?  captioner schema new TABLE.csv")
+
+
+@app.command()
+def unpack(
+    archive: Annotated[Path, typer.Argument(help="An .npz archive with train_images, train_labels and so on.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="A new folder for the images and labels.csv.")],
+) -> None:
+    """Write the images of a dataset that comes as arrays (MedMNIST) as PNG files, with a label table beside them.
+
+    Example: captioner unpack pathmnist_224.npz --out data/medmnist_pathmnist
+    """
+    from captioner.arrays import unpack as unpacking
+
+    done = unpacking(archive, out_dir)
+    counts = ", ".join(f"{split} {count:,}" for split, count in done.images.items())
+    out.print(f"{done.table}: {sum(done.images.values()):,} images ({counts})")
+
+
+@app.command()
+def run(
+    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="A pipeline's name or file, or a schema's name.")],
+    data: DataOption = None,
+    out_dir: OutOption = None,
+    settings: SetOption = None,
+    as_json: JsonFlag = False,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log progress as JSON lines on stderr.")] = False,
+) -> None:
+    """Run a pipeline, or go on with it where it stopped.
+
+    Example: captioner run chestxray14 --data ~/nih
+
+    With an API: captioner run chestxray14 --data ~/nih --set prompt=report --set engine.model=gpt-5-mini
+
+    With your own server: captioner run chestxray14 --data ~/nih --set engine.model=Qwen/Qwen3-32B --set engine.base_url=http://localhost:8000/v1
+    """
+    from captioner import run as running
+
+    with stoppable(), reporter(quiet=as_json, log_json=log_json) as report:
+        plan = running.prepare(pipeline_of(pipeline, data, out_dir, settings), report)
+        print_notes(plan.notes, report.note)
+        summary = running.execute(plan, report)
+    if as_json:
+        print_json(asdict(summary) | {"exit_code": summary.exit_code})
+    else:
+        print_summary(summary)
+    raise typer.Exit(summary.exit_code)
+
+
+@app.command()
+def plan(
+    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="A pipeline's name or file, or a schema's name.")],
+    data: DataOption = None,
+    out_dir: OutOption = None,
+    settings: SetOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say what a run would do: samples, distinct triplets, requests, tokens, disk. Nothing is sent or written.
+
+    Example: captioner plan chestxray14 --data ~/nih
+    """
+    from captioner import run as running
+
+    with reporter(quiet=as_json) as report:
+        prepared = running.prepare(pipeline_of(pipeline, data, out_dir, settings), report)
+        forecast = running.forecast(prepared)
+    if as_json:
+        print_json(asdict(forecast))
+        return
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_row("run", f"{prepared.out}/runs/{forecast.run}{' (exists)' if forecast.done else ''}")
+    table.add_row("rows", f"{forecast.rows:,}")
+    table.add_row(
+        "rows with a usable label" + (" and an image" if prepared.with_images else ""), f"{forecast.samples:,}"
+    )
+    for code, number in forecast.rejected_rows.items():
+        table.add_row(f"  left out: {code}", f"{number:,}")
+    table.add_row("distinct triplets", f"{forecast.triplets:,} ({forecast.done:,} done)")
+    table.add_row("requests", f"{forecast.requests:,} at least")
+    table.add_row("prompt tokens", f"about {forecast.prompt_tokens:,} (an estimate: 4 characters a token)")
+    table.add_row("completion tokens", f"about {forecast.completion_tokens:,} (an estimate)")
+    if forecast.cost:
+        table.add_row("cost", f"about {forecast.cost:,.2f} (by the pipeline's prices)")
+    table.add_row("disk", f"about {forecast.disk_bytes / 1e6:,.1f} MB")
+    out.print(table)
+    print_notes(prepared.notes, lambda text: out.print(text, markup=False), most=len(prepared.notes))
+
+
+@app.command()
+def status(
+    folder: Annotated[Path, typer.Argument(help="An output folder, or one run's folder.")], as_json: JsonFlag = False
+) -> None:
+    """Say how runs stand, also while they are under way.
+
+    Example: captioner status out/chestxray14
+    """
+    from captioner.store import Ledger
+
+    ledgers = sorted(folder.glob("ledger.sqlite")) or sorted(folder.glob("runs/*/ledger.sqlite"))
+    if not ledgers:
+        raise UsageError(f"{folder}: no run in this folder (no runs/*/ledger.sqlite)")
+    rows: list[dict[str, Any]] = []
+    for path in ledgers:
+        with Ledger(path, read_only=True) as ledger:
+            rows.append({"run": path.parent.name} | asdict(ledger.totals()))
+    if as_json:
+        print_json(rows)
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in (
+        "run",
+        "complete",
+        "filled",
+        "open",
+        "failed",
+        "given up",
+        "captions",
+        "rejected",
+        "requests",
+        "tokens",
+    ):
+        table.add_column(column, justify="left" if column == "run" else "right")
+    for row in rows:
+        states = row["triplets"]
+        cells = [states.get(s, 0) for s in ("complete", "filled", "open", "failed", "incomplete")]
+        cells += [row["accepted"], row["rejected"], row["requests"], row["prompt_tokens"] + row["completion_tokens"]]
+        table.add_row(row["run"], *(f"{c:,}" for c in cells))
+    out.print(table)
+
+
+def pipeline_of(name: str, data: Path | None, out_dir: Path | None, settings: list[str] | None) -> Any:
+    """Return the pipeline that a command line asks for."""
+    from captioner import resources
+    from captioner.pipeline import load_pipeline
+
+    overrides = list(settings or ())
+    if data is not None:
+        overrides.append(f"data.root={json.dumps(str(data))}")
+    if out_dir is not None:
+        overrides.append(f"out={json.dumps(str(out_dir))}")
+    known = resources.names("pipelines")
+    if name not in known and name in resources.names("label_schemas"):  # every schema can be run with the defaults
+        return load_pipeline({"schema": name}, overrides)
+    return load_pipeline(name, overrides)
+
+
+def print_notes(notes: list[str], write: Callable[[str], None], most: int = 6) -> None:
+    """Print what a person should know before a run, the most important first."""
+    for note in notes[:most]:
+        write(f"note: {note}")
+    if notes[most:]:
+        write(f"note: and {len(notes) - most} more: captioner plan shows all, and so does the run's summary.json")
+
+
+def print_summary(summary: Any) -> None:
+    """Print what a run came to."""
+    from captioner.progress import counts
+
+    states = summary.triplets
+    out.print(f"[bold]{escape(summary.run)}[/] in {escape(summary.out)}")
+    out.print(f"  rows        {summary.rows:,}, {summary.samples:,} usable")
+    if summary.images is not None:
+        out.print(f"  images      {summary.images:,} in shards")
+    out.print(f"  triplets    {sum(states.values()):,} ({counts(states)})")
+    out.print(f"  captions    {summary.captions:,} accepted ({counts(summary.sources)}), {summary.rejected:,} refused")
+    if summary.rejected_by_code:
+        out.print(f"  refused for {counts(summary.rejected_by_code)}")
+    if summary.prompt_tokens:
+        out.print(
+            f"  tokens      {summary.prompt_tokens:,} in, {summary.completion_tokens:,} out, {summary.requests:,} requests"
+        )
+    if summary.rejected_rows:
+        out.print(f"  left out    {counts(summary.rejected_rows)}: see {escape(summary.out)}/rejected_rows.csv")
+    if summary.cost:
+        out.print(f"  cost        {summary.cost:,.2f}")
+    for reason, number in summary.failures.items():
+        out.print(f"  no answer   {number:,} x {reason}", markup=False)
+    if summary.stopped:
+        out.print(f"[yellow]stopped:[/] {escape(summary.stopped)}")
+    if not summary.complete:
+        unfinished = {s: n for s, n in states.items() if s in ("open", "failed", "incomplete")}
+        out.print(f"[red]not complete:[/] {counts(unfinished) or 'no captions'}; start the same command again to go on")
+    if summary.excluded:
+        out.print(
+            f"[yellow]{summary.excluded:,} rows have a label but no usable image[/] (exit code 1; "
+            "--set data.missing=ignore where this is as it should be)"
+        )
+
+
+def print_sample(captions: Path) -> None:
+    """Print a few of the captions that were written."""
+    from captioner.shards import load_captions
+
+    shard = next(iter(sorted(captions.glob("*.tar"))), None)
+    if shard is None:
+        return
+    out.print("[bold]Some of the captions[/]")
+    records = load_captions(shard)
+    for key in list(records)[:: max(1, len(records) // 6)][:6]:
+        out.print(f"  {key}: {records[key]['captions'][0]}", markup=False)

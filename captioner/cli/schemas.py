@@ -1,0 +1,207 @@
+"""Commands on schemas and prompts."""
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from captioner.cli.console import (
+    JsonFlag,
+    few,
+    out,
+    print_json,
+)
+from captioner.errors import UsageError
+
+prompt_app = typer.Typer(help="Look at prompts.", no_args_is_help=True)
+schema_app = typer.Typer(
+    help="The catalogue of label schemas: list, show, check, start a new one.", no_args_is_help=True
+)
+
+
+@prompt_app.command("list")
+def prompt_list() -> None:
+    """List the prompts that there are."""
+    from captioner import resources
+    from captioner.prompts import load_prompt
+
+    for name in resources.names("prompts"):
+        prompt = load_prompt(name)
+        out.print(f"{name:<12} {prompt.hash}  {prompt.path}", markup=False)
+
+
+@prompt_app.command("show")
+def prompt_show(
+    schema: Annotated[str, typer.Argument(help="A schema's id or file.")],
+    labels: Annotated[str, typer.Option("--labels", help="Labels, joined by | or by the schema's own separator.")],
+    prompt: Annotated[str, typer.Option("--prompt", help="A prompt's name or file.")] = "template",
+    count: Annotated[int, typer.Option("--captions", min=1, help="How many captions are asked for.")] = 10,
+    attributes: Annotated[
+        list[str] | None, typer.Option("--attribute", metavar="name=value", help="An attribute; may be repeated.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print exactly what would be sent for some labels.
+
+    Example: captioner prompt show chestxray14 --labels "Effusion|Nodule" --prompt report
+    """
+    from captioner.captions_file import parse_labels
+    from captioner.generate import answer_schema
+    from captioner.prompts import load_prompt
+    from captioner.schema import load_schema
+    from captioner.tables import Labels
+    from captioner.triplets import make_triplet
+
+    loaded = load_schema(schema)
+    pairs = [a.partition("=")[::2] for a in attributes or ()]
+    triplet = make_triplet(loaded, Labels(parse_labels(labels, loaded)), attributes=pairs)
+    messages = load_prompt(prompt).render(loaded, triplet, count)
+    if as_json:
+        body = {"messages": [asdict(m) for m in messages], "response_schema": answer_schema(count)}
+        print_json(body | {"triplet": asdict(triplet)})
+        return
+    for message in messages:
+        out.rule(message.role, align="left", style="dim")
+        out.print(message.content, markup=False)
+
+
+@schema_app.command("list")
+def schema_list(as_json: JsonFlag = False) -> None:
+    """List the label schemas that there are."""
+    from captioner import resources
+    from captioner.schema import load_library, load_schema
+
+    library = load_library()
+    rows: list[dict[str, Any]] = []
+    for name in resources.names("label_schemas"):
+        schema = load_schema(name)
+        modalities = {library.modalities[schema.modality_of(c)].name: None for c in schema.classes}
+        anatomies = {library.anatomies[schema.anatomy_of(c)].name: None for c in schema.classes}
+        rows.append(
+            {
+                "id": schema.id,
+                "title": schema.title,
+                "classes": len(schema.classes),
+                "modality": list(modalities),
+                "anatomy": list(anatomies),
+                "terms": schema.terms,
+            }
+        )
+    if as_json:
+        print_json(rows)
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("id", "title", "classes", "modality", "anatomy"):
+        table.add_column(column, justify="right" if column == "classes" else "left")
+    for row in rows:
+        table.add_row(row["id"], escape(row["title"]), str(row["classes"]), few(row["modality"]), few(row["anatomy"]))
+    out.print(table)
+
+
+@schema_app.command("show")
+def schema_show(
+    schema: Annotated[str, typer.Argument(help="A schema's id or file.")], as_json: JsonFlag = False
+) -> None:
+    """Show what a schema says: its classes, their names, and the wordings that captions may use."""
+    from captioner.schema import load_schema
+
+    loaded = load_schema(schema)
+    if as_json:
+        print_json(loaded.model_dump(mode="json", exclude_defaults=True))
+        return
+    out.print(f"[bold]{escape(loaded.title)}[/] ({loaded.id})")
+    for label, text in (
+        ("about", loaded.description),
+        ("page", loaded.homepage),
+        ("terms", loaded.terms),
+        ("cite", loaded.cite),
+    ):
+        if text:
+            out.print(f"{label}: {text}", markup=False)
+    for table in loaded.tables:
+        files = ", ".join(f.match for f in table.files) or "folders"
+        out.print(f"table: {table.layout}: {files}", markup=False)
+    grid = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("code", "name", "kind", "group", "other wordings"):
+        grid.add_column(column)
+    for item in loaded.classes:
+        group = f"{item.group} {'' if item.level is None else item.level}" if item.group else ""
+        grid.add_row(*map(escape, (item.code, item.name, item.kind, group, few(item.wordings[1:], 5))))
+    out.print(grid)
+
+
+@schema_app.command("lint")
+def schema_lint(
+    schemas: Annotated[list[str] | None, typer.Argument(help="Ids or files; all if none is given.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Look for what would make captions wrong: unexpanded abbreviations, a synonym of two classes, a truncated name.
+
+    Example: captioner schema lint my_schema.yaml
+    """
+    from captioner import agreement, resources
+    from captioner.schema import load_schema
+
+    problems: list[dict[str, Any]] = []
+    names = schemas or resources.names("label_schemas")
+    for name in names:
+        problems += [{"schema": name} | asdict(p) for p in agreement.lint(load_schema(name))]
+    if as_json:
+        print_json(problems)
+    else:
+        for p in problems:
+            style = "red" if p["level"] == "error" else "yellow"
+            out.print(
+                f"[{style}]{p['level']}[/] {escape(str(p['schema']))}: {escape(p['where'])}: {escape(p['message'])} {escape(p['fix'])}"
+            )
+        errors = sum(p["level"] == "error" for p in problems)
+        out.print(f"{len(names)} schema{'s' * (len(names) != 1)}: {errors} errors, {len(problems) - errors} warnings")
+    if any(p["level"] == "error" for p in problems):
+        raise typer.Exit(1)
+
+
+@schema_app.command("new")
+def schema_new(
+    table: Annotated[Path, typer.Argument(help="A label table, or a folder whose subfolders are the classes.")],
+    modality: Annotated[str, typer.Option(help="Such as xray, ct, mri, ultrasound, fundus, histology.")],
+    anatomy: Annotated[str, typer.Option(help="Such as chest, brain, retina, breast, knee, skin.")],
+    schema_id: Annotated[
+        str | None, typer.Option("--id", help="The schema's id; the table's name if left out.")
+    ] = None,
+    target: Annotated[
+        Path | None, typer.Option("--out", help="The file to write; label_schemas/ID.yaml if left out.")
+    ] = None,
+) -> None:
+    """Draft a schema for a label table that nobody has described yet; you then put it right.
+
+    Example: captioner schema new labels.csv --modality xray --anatomy chest
+    """
+    from captioner.scaffold import draft
+
+    if not table.exists():
+        raise UsageError(f"{table}: no such file or folder")
+    name = schema_id or re.sub(r"[^a-z0-9]+", "_", table.name.partition(".")[0].lower()).strip("_") or "dataset"
+    path = target or Path("label_schemas") / f"{name}.yaml"
+    if path.exists():
+        raise UsageError(f"{path}: exists already; choose another file with --out")
+    text = draft(table, schema_id=name, modality=modality, anatomy=anatomy)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    out.print(f"wrote {path}. Next: look at every class in it, then", markup=False)
+    out.print(f"  captioner schema lint {path}", markup=False)
+    out.print(f"  captioner run {name} --data {table if table.is_dir() else table.parent}", markup=False)
+
+
+@schema_app.command("json-schema")
+def schema_json_schema() -> None:
+    """Print the JSON Schema of a label schema file, for editors.
+
+    Example: captioner schema json-schema > label_schema.json
+    """
+    from captioner.schema import json_schema
+
+    print_json(json_schema())

@@ -1,0 +1,163 @@
+"""Commands on shards."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from captioner.cli.console import (
+    JsonFlag,
+    err,
+    out,
+    print_json,
+    reporter,
+    stoppable,
+)
+
+shards_app = typer.Typer(help="Image shards, caption shards, and whether they are whole.", no_args_is_help=True)
+
+
+@shards_app.command("build")
+def shards_build(
+    schema: Annotated[str, typer.Argument(help="A schema's id or file.")],
+    data: Annotated[Path, typer.Option("--data", help="The dataset's folder.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="The output folder.")],
+    size: Annotated[int, typer.Option(min=1, help="Samples in a shard.")] = 1000,
+    types: Annotated[bool, typer.Option("--types", help="Convert TIFF, DICOM, WebP and other types to PNG.")] = False,
+    window: Annotated[
+        str | None,
+        typer.Option(metavar="LOW,HIGH|file|range", help="How pixels of more than 8 bits become 8."),
+    ] = None,
+    max_side: Annotated[
+        int | None, typer.Option("--max-side", min=1, help="Scale larger images down to this many pixels.")
+    ] = None,
+    orient: Annotated[bool, typer.Option("--orient", help="Turn images as their EXIF orientation says.")] = False,
+    image_type: Annotated[
+        str | None, typer.Option("--type", metavar="jpg|png", help="Store every image as this type.")
+    ] = None,
+) -> None:
+    """Write the image shards of a dataset alone; runs then add captions beside them.
+
+    Images keep their bytes, unless an option asks for a change and they need it. Runs into the same folder then take the
+    same settings: --set shards.max_side=512.
+
+    Example: captioner shards build chestxray14 --data ~/nih --out out/chestxray14
+
+    DICOM: captioner shards build ct_head --data ~/ct --out out/ct_head --types --window 0,80
+    """
+    from captioner import run as running
+    from captioner.pipeline import load_pipeline
+
+    shards = {"size": size, "types": types, "window": window, "max_side": max_side, "orient": orient}
+    shards["type"] = image_type
+    spec = load_pipeline({"schema": schema, "data": {"root": data}, "out": out_dir, "shards": shards})
+    with stoppable(), reporter() as report:
+        images, rejected = running.build_shards(running.prepare(spec, report), report)
+    out.print(
+        f"{images.images:,} images in {images.shards:,} shards ({images.written:,} written now): {out_dir}/images"
+    )
+    if rejected:
+        out.print(f"{rejected:,} rows left out: {out_dir}/rejected_rows.csv")
+        raise typer.Exit(1)
+
+
+@shards_app.command("verify")
+def shards_verify(
+    folder: Annotated[Path, typer.Argument(help="An output folder, or a folder of shards.")], as_json: JsonFlag = False
+) -> None:
+    """Find truncated shards, flipped bits, and shards that do not belong: what readers pass over in silence.
+
+    Example: captioner shards verify out/chestxray14
+    """
+    from captioner.shards import verify
+
+    images = folder / "images"
+    runs = sorted(folder.glob("runs/*/captions"))
+    folders = [images, *runs] if images.is_dir() else [folder]
+    problems = [p for each in folders for p in verify(each, images=images if each in runs else None)]
+    if as_json:
+        print_json([asdict(p) for p in problems])
+    else:
+        for problem in problems:
+            err.print(f"{problem.file}: {problem.code}: {problem.reason}", markup=False)
+        out.print(f"{len(folders)} folders: " + (f"{len(problems)} problems" if problems else "all shards are whole"))
+    if problems:
+        raise typer.Exit(1)
+
+
+@shards_app.command("captions")
+def shards_captions(
+    folder: Annotated[Path, typer.Argument(help="A run's folder: OUT/runs/RUN.")],
+    data: Annotated[Path | None, typer.Option("--data", help="The dataset's folder, if it has moved.")] = None,
+) -> None:
+    """Write the caption shards of a finished run again, for the image shards that there are now; nothing is asked.
+
+    Each caption is checked against the label table again.
+
+    Example: captioner shards captions out/chestxray14/runs/gpt-5-mini-report-1a2b3c4d
+    """
+    from captioner.recaption import rewrite_captions
+
+    with stoppable():
+        done = rewrite_captions(folder, data=data)
+    out.print(f"{folder}/captions: {done.captioned:,} images in {done.shards:,} shards ({done.written:,} written now)")
+    if done.missing:
+        out.print(f"{done.missing:,} images have no captions in this run: start it again to caption them")
+        raise typer.Exit(1)
+
+
+@shards_app.command("export")
+def shards_export(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="FORMAT",
+            help="parquet, csv, llava, tars:one, tars:json, tars:flat, tars:joined:TAG, unimed:TAG, card, wids, croissant.",
+        ),
+    ],
+    folder: Annotated[Path, typer.Argument(help="An output folder.")],
+    target: Annotated[Path, typer.Option("--out", help="The file to write; for tars and unimed, the folder.")],
+    run: Annotated[
+        str | None, typer.Option("--run", help="Whose captions; needed where there are several runs.")
+    ] = None,
+    skip: Annotated[bool, typer.Option("--skip", help="Leave images without captions out of tars.")] = False,
+    license_url: Annotated[
+        str | None, typer.Option("--license", help="URL of the images' licence (croissant).")
+    ] = None,
+    url: Annotated[str | None, typer.Option("--url", help="Page about the dataset (croissant).")] = None,
+) -> None:
+    """Write captions, or images and captions, as others read them; the shards stay as they are.
+
+    Example: captioner shards export parquet out/chestxray14 --out captions.parquet
+
+    For LLaVA: captioner shards export llava out/chestxray14 --out llava.json
+
+    For open_clip's --json-text-key: captioner shards export tars:flat out/chestxray14 --out flat
+
+    For UniMed's loader: captioner shards export unimed:chestxray8 out/chestxray14 --out unimed
+    """
+    from captioner.shards.exporting import export_as
+
+    with stoppable():
+        report = export_as(name, folder, target, run=run, skip=skip, license_url=license_url, url=url)
+    what = f": {report.samples:,} images with captions, {report.bytes / 1e6:,.1f} MB" if report else ""
+    out.print(f"wrote {target}{what}", markup=False)
+    if report and report.missing:
+        out.print(f"{report.missing:,} images have no captions in this run and were left out")
+
+
+@shards_app.command("join")
+def shards_join(
+    url: Annotated[str, typer.Argument(help="captioner:OUT/images/NAME-000000.tar?run=RUN")],
+) -> None:
+    """Write images and their captions as one tar to stdout: a pipe for loaders that read nothing else.
+
+    Example: captioner shards join 'captioner:out/busi/images/busi-000000.tar?run=RUN' | tar t
+
+    For open_clip: --train-data "pipe:captioner shards join 'captioner:out/busi/images/busi-{000000..000007}.tar?run=RUN'"
+    """
+    from captioner.shards.scheme import copy_url
+
+    copy_url(url, sys.stdout.buffer)
