@@ -1,5 +1,6 @@
 """Label tables → samples: every row is a sample or a reject with its place and reason."""
 
+import ast
 import csv
 import os
 from pathlib import Path
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from captioner.errors import SchemaError, TableError
 from captioner.images import locate
-from captioner.labels import Labels, Reader
+from captioner.labels import Labels, Reader, parse_list
 from captioner.schema import LabelSchema, parse_schema
 from captioner.tables import SampleTable, read_samples
 
@@ -595,3 +596,14 @@ def test_no_cell_breaks_the_reading_and_no_contradiction_passes(tmp_path_factory
         assert reader.judge(again, "labels", "") == labels
         assert not {"No Finding", "Mass"} <= set(labels.positive)
         assert not {"No pneumonia", "Pneumonia"} <= set(labels.positive)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.sampled_from("[]'\"a, \\\n"), max_size=24))
+def test_plain_lists_are_read_as_python_reads_them(cell):
+    try:
+        value = ast.literal_eval(cell.strip())
+    except (ValueError, SyntaxError):
+        return
+    if isinstance(value, list) and all(isinstance(v, str) for v in value):
+        assert parse_list(cell) == value
