@@ -1,6 +1,9 @@
 """Commands that make captions: demo, run, plan, status, unpack."""
 
+import contextlib
 import json
+import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -48,21 +51,43 @@ def demo(out_dir: Annotated[Path, typer.Option("--out", help="Where to put every
     print_summary(summary)
     folder = Path(summary.out) / "runs" / summary.run
     print_sample(folder / "captions")
+    me = program()
+    again = f"{me} run demo --data {data} --out {out_dir / 'out'}"
     out.print()
     out.print("[bold]Where to look[/]")
-    out.print(f"  {summary.out}/images/             image shards, with a manifest")
-    out.print(f"  {folder}/captions/  caption shards: same names, keys and order")
-    out.print(f"  {folder}/support_sets.parquet, rejected.parquet")
-    out.print(f"  {summary.out}/rejected_rows.csv    the rows that were left out on purpose, with the reason for each")
+    for path, what in (
+        (f"{summary.out}/images/", "image shards, with a manifest"),
+        (f"{folder}/captions/", "caption shards: same names, keys and order"),
+        (f"{folder}/support_sets.parquet", "label information and its captions; rejected.parquet: what was refused"),
+        (
+            f"{summary.out}/rejected_rows.csv",
+            "the rows that were left out (on purpose, here), with the reason for each",
+        ),
+    ):
+        out.print(f"  {path}\n      {what}", markup=False)
     out.print("[bold]What to do next[/]")
-    out.print(
-        "  another style     captioner run demo --data demo/data --out demo/out --set prompt=plain".replace(
-            "demo/", f"{out_dir}/"
-        )
-    )
-    out.print("  an LLM            … --set engine.model=MODEL --set engine.base_url=http://localhost:8000/v1")
-    out.print("  your own dataset  captioner schema list, then captioner run NAME --data FOLDER")
-    out.print("  nobody has described it yet?  captioner schema new TABLE.csv")
+    for what, command in (
+        ("another style of caption", f"{again} --set prompt=plain"),
+        ("an LLM", f"{again} --set engine.model=MODEL --set engine.base_url=http://localhost:8000/v1"),
+        (
+            "a page that shows how far the captions agree",
+            f"{me} audit {folder} --schema demo --out {out_dir / 'audit'}",
+        ),
+        ("your own dataset, if it is described already", f"{me} schema list, then {me} run NAME --data FOLDER"),
+        ("your own dataset, if it is not", f"{me} schema new TABLE --modality xray --anatomy chest"),
+    ):
+        out.print(f"  {what}\n      {command}", markup=False)
+
+
+def program() -> str:
+    """Return what a person types to start this program: its name if it is on the PATH, else where it is."""
+    here = Path(sys.argv[0])
+    found = shutil.which("captioner")
+    if found and Path(found).resolve() == here.resolve():
+        return "captioner"
+    with contextlib.suppress(ValueError):
+        return str(here.absolute().relative_to(Path.cwd()))
+    return str(here)
 
 
 @app.command()
