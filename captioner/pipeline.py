@@ -107,7 +107,8 @@ class PipelineSpec(Model):
     captions: int = Field(default=10, ge=1, le=100, description="captions in a support set")
     seed: int = 0
     engine: Mapping[str, Any] = Field(
-        default={}, description="name (rules, openai) and its settings; a model alone means openai; nothing means rules"
+        default={},
+        description="name (rules, openai, batch, vllm) and its settings; a model alone means openai; nothing means rules",
     )
     sampling: SamplingSettings = SamplingSettings()
     data: DataSettings = DataSettings()

@@ -133,7 +133,7 @@ class VLLMEngine:
                 use_tqdm=False,
                 chat_template_kwargs=dict(self.settings.chat_template_kwargs) or None,
             )
-        except ValueError as error:
+        except _refusals() as error:
             # Too long, or a schema that it does not know: refused before anything is generated, with all the others.
             if len(requests) == 1:
                 return [Answer(requests[0].key, None, error=scrub(str(error)))]
@@ -160,6 +160,13 @@ class VLLMEngine:
             seconds=seconds,
             model=self.model,
         )
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """Return what vLLM raises when it is a request's fault; not every version makes that a ValueError."""
+    from vllm import exceptions
+
+    return ValueError, getattr(exceptions, "VLLMClientError", ValueError)
 
 
 def _sampling(request: Request, default: "vllm.SamplingParams") -> "vllm.SamplingParams":

@@ -33,6 +33,10 @@ class Parameters(SimpleNamespace):
     """Takes any argument, as an object with attributes."""
 
 
+class Refused(Exception):  # noqa: N818 - named after what it means
+    """What newer versions of vLLM raise for a request that they do not take."""
+
+
 class LLM:
     """As much of ``vllm.LLM`` as is used: a prompt with the word "long" is refused with all that come with it."""
 
@@ -56,7 +60,7 @@ class LLM:
         self.threads.add(threading.get_ident())
         texts = [m[-1]["content"] for m in messages]
         if any("long" in t for t in texts):
-            raise ValueError("The prompt has 9000 tokens, more than 8192")
+            raise Refused("The prompt has 9000 tokens, more than 8192")
         if any("crash" in t for t in texts):
             raise RuntimeError("CUDA out of memory")
         self.chunks.append(len(messages))
@@ -68,8 +72,9 @@ class LLM:
 @pytest.fixture
 def vllm(monkeypatch: pytest.MonkeyPatch) -> type[LLM]:
     LLM.loaded = []
-    module, parameters = ModuleType("vllm"), ModuleType("vllm.sampling_params")
-    module.LLM, module.SamplingParams = LLM, Parameters
+    module, parameters, exceptions = map(ModuleType, ("vllm", "vllm.sampling_params", "vllm.exceptions"))
+    module.LLM, module.SamplingParams, module.exceptions = LLM, Parameters, exceptions
+    exceptions.VLLMClientError = Refused
     parameters.StructuredOutputsParams = Parameters
     monkeypatch.setitem(sys.modules, "vllm", module)
     monkeypatch.setitem(sys.modules, "vllm.sampling_params", parameters)

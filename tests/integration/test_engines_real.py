@@ -1,0 +1,98 @@
+"""vLLM in process and vLLM's batch runner, real ones: ``make test-engines`` installs them and runs this.
+
+``CAPTIONER_TEST_VLLM_PYTHON`` is the Python that has vLLM and captioner, ``CAPTIONER_TEST_VLLM_MODEL`` a small model.
+Nothing is asked of what the model says: one with random weights is good enough.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from captioner.demo import make_dataset
+from captioner.engines import Answer
+from captioner.engines.batch import BatchEngine, BatchSettings
+from tests.integration.asked import COUNT, CUT, LONG, SMALL, answers_of
+
+COMMAND = (
+    *("-m", "vllm.entrypoints.openai.run_batch", "-i", "{input}", "-o", "{output}", "--model", "{model}"),
+    *("--dtype", "float32", "--max-model-len", "4096", "--enforce-eager", "--max-num-batched-tokens", "131072"),
+    *("--max-num-seqs", "32", "--kv-cache-memory-bytes", str(256 * 2**20)),
+    *("--structured-outputs-config", '{"backend":"guidance","disable_any_whitespace":true}'),
+)
+
+
+@pytest.fixture(scope="module")
+def python() -> str:
+    path = os.environ.get("CAPTIONER_TEST_VLLM_PYTHON")
+    if not path:
+        pytest.skip("needs vLLM: make test-engines")
+    return path
+
+
+@pytest.fixture(scope="module")
+def model() -> str:
+    return os.environ["CAPTIONER_TEST_VLLM_MODEL"]
+
+
+def judge(answers: Sequence[Answer]) -> None:
+    """What must hold for either engine."""
+    by_key = {a.key: a for a in answers}
+    assert len(answers) == len(by_key) == COUNT
+    long, cut = by_key.pop(f"k{LONG}"), by_key.pop(f"k{CUT}")
+    assert long.text is None
+    assert "maximum context length" in (long.error or "")
+    assert (cut.finish_reason, cut.completion_tokens) == ("length", 16)
+    assert [a.error for a in by_key.values() if a.error] == []
+    assert all(a.prompt_tokens > 100 and a.completion_tokens > 0 for a in by_key.values())
+    stopped = [a for a in by_key.values() if a.finish_reason == "stop"]
+    assert len(stopped) > len(by_key) / 2
+    assert all(len(json.loads(a.text or "")["captions"]) == 2 for a in stopped)
+
+
+def test_vllm_in_process_answers_chunk_by_chunk_in_order(python: str, model: str) -> None:
+    done = subprocess.run([python, "-m", "tests.integration.asked", model], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    answers = [Answer(*fields) for fields in json.loads(done.stdout.splitlines()[-1])]
+    assert [a.key for a in answers] == [f"k{i}" for i in range(COUNT)]
+    judge(answers)
+
+
+def test_a_run_with_vllm_in_process_is_a_run_like_any_other(python: str, model: str, tmp_path: Path) -> None:
+    make_dataset(tmp_path / "data")
+    settings = {
+        "engine.name": "vllm",
+        "engine.model": model,
+        "engine.dtype": "float32",
+        "engine.max_model_len": 8192,
+        "engine.engine_args": json.dumps(SMALL),
+        "sampling.max_tokens": 64,
+        "loop.repairs": 1,
+        "loop.regenerations": 0,
+    }
+    flags = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+    done = subprocess.run(
+        [python, "-m", "captioner", "run", "demo", "--data", tmp_path / "data", "--out", tmp_path / "out", *flags],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (run,) = (tmp_path / "out" / "runs").iterdir()
+    sets = pq.read_table(run / "support_sets.parquet").to_pylist()
+    assert sets
+    assert all(
+        len(s["captions"]) == 10 for s in sets
+    )  # a random model gets nothing right: the built-in writer fills in
+    assert json.loads((run / "summary.json").read_text(encoding="utf-8"))["requests"] == 2 * len(sets)
+
+
+def test_vllm_s_batch_runner_answers_a_file(python: str, model: str, tmp_path: Path) -> None:
+    settings = BatchSettings(model=model, mode="file", command=(python, *COMMAND), folder=tmp_path)
+    judge(asyncio.run(answers_of(BatchEngine(settings))))
+    assert (tmp_path / "results-000001.jsonl").read_bytes().count(b"\n") == COUNT
