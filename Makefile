@@ -1,11 +1,11 @@
-# Everything runs in a private environment, .venv; nothing else on the machine is touched.
+# Everything runs in private environments, .venv and .loaders; nothing else on the machine is touched.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test test-loaders lint format bench clean
 
 help: ## show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 .venv/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -18,8 +18,27 @@ help: ## show the targets
 demo: .venv/.ready ## the whole job, offline, on a small dataset that it makes itself
 	$(BIN)/captioner demo
 
-test: .venv/.ready ## the test suite
+# The older of the two versions of webdataset that are supported: open_clip and UniMed's loader require it.
+.venv/webdataset-0.2.86/.ready: .venv/.ready
+	rm -rf $(@D)
+	$(BIN)/python -m pip install --quiet --no-deps --target $(@D) webdataset==0.2.86
+	@touch $@
+
+test: .venv/.ready .venv/webdataset-0.2.86/.ready ## the test suite
 	$(BIN)/python -m pytest
+
+# torch comes first and is named again, so that nothing that needs it brings another build.
+.loaders/.ready: pyproject.toml
+	rm -rf .loaders
+	$(PYTHON) -m venv .loaders
+	.loaders/bin/python -m pip install --quiet torch==2.13.0
+	.loaders/bin/python -m pip install --quiet torch==2.13.0 open_clip_torch==3.3.0 webdataset==0.2.86 \
+	  datasets mlcroissant wids pytest hypothesis --editable '.[dicom]'
+	@touch $@
+
+test-loaders: .loaders/.ready ## that open_clip, datasets, wids and mlcroissant read our shards; installs PyTorch in .loaders
+	.loaders/bin/python -m pytest tests/shards/test_shard_loaders.py tests/shards/test_shard_metadata.py \
+	  tests/shards/test_shard_join.py
 
 lint: .venv/.ready ## formatting, lint and types
 	$(BIN)/ruff format --check .
@@ -33,5 +52,5 @@ format: .venv/.ready ## put the formatting right
 bench: .venv/.ready ## the figures of the README
 	$(BIN)/python -m benchmarks
 
-clean: ## remove the private environment and caches
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## remove the private environments and caches
+	rm -rf .venv .loaders .mypy_cache .ruff_cache .pytest_cache .hypothesis

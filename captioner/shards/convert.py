@@ -203,7 +203,7 @@ def _dicom(payload: bytes, conversion: Conversion) -> Pillow.Image:
         pydicom = importlib.import_module("pydicom")
         pixels = importlib.import_module("pydicom.pixels")
     except ImportError as error:
-        raise Refused("unsupported_type", "a DICOM file: install pydicom to convert it") from error
+        raise Refused("unsupported_type", "a DICOM file: install pydicom (captioner[dicom]) to convert it") from error
     data = pydicom.dcmread(io.BytesIO(payload))
     if str(data.get("BurnedInAnnotation", "")).upper() == "YES":
         raise Refused("unsupported_type", "the file says that a patient's data are written into its pixels")

@@ -3,7 +3,9 @@
 Needs torch, open_clip_torch and datasets in the environment: heavy, so these tests skip without them.
 """
 
+import contextlib
 import gc
+import importlib
 import os
 import subprocess
 import sys
@@ -33,6 +35,7 @@ pytestmark = [
 ]
 
 COUNT = 40
+OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -58,9 +61,22 @@ def out(tmp_path):
     gc.collect()
 
 
+def open_clip_data():
+    """Import open_clip's data pipeline, beside whatever build of torchvision there is."""
+    with contextlib.suppress(RuntimeError):
+        return pytest.importorskip("open_clip_train.data")
+    # The operators of a torchvision that was built for GPUs are not loaded beside a torch that was not. open_clip uses
+    # none of them, but torchvision takes two to be there when it is imported.
+    for name in ("nms", "qnms"):
+        OPERATORS.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    for name in [name for name in sys.modules if name.partition(".")[0] in {"torchvision", "open_clip"}]:
+        del sys.modules[name]
+    return importlib.import_module("open_clip_train.data")
+
+
 def open_clip_epochs(url, resampled):
     """Image's grey and caption's two numbers of each sample of two epochs of open_clip's own training data."""
-    data = pytest.importorskip("open_clip_train.data")
+    data = open_clip_data()
     arguments = types.SimpleNamespace(
         train_data=url,
         train_num_samples=COUNT,
