@@ -84,6 +84,7 @@ class Columns:
         labels, caption: needed; guessed among the usual names where they are not given.
         split, prompt, engine, source, run: dimensions of the figures.
         key, image: the sample's name, and its picture's file.
+        where: column and value: only rows with these are read.
     """
 
     labels: str = ""
@@ -95,6 +96,7 @@ class Columns:
     run: str = ""
     key: str = ""
     image: str = ""
+    where: tuple[tuple[str, str], ...] = ()
 
     def guess(self, names: Iterable[str], where: str, *, need: tuple[str, ...] = ("labels", "caption")) -> "Columns":
         """Return the columns with what was left open found among the names that a file has.
@@ -104,7 +106,7 @@ class Columns:
         """
         names = list(names)
         folded = {_fold(n): n for n in reversed(names)}
-        found = {}
+        found: dict[str, Any] = {}
         for role, usual in _USUAL.items():
             given = getattr(self, role)
             if given and given not in names and role in need:
@@ -118,7 +120,16 @@ class Columns:
                     f"{where}: no column of {'labels' if role == 'labels' else 'captions'} among: "
                     f"{', '.join(names) or 'none'}. Name it with {option}."
                 )
+        for column, _ in self.where:
+            if column not in names:
+                raise UsageError(
+                    f"{where}: no column {column!r}; it has: {', '.join(names)}.{did_you_mean(column, names)}"
+                )
         return replace(self, **found)
+
+    def wants(self, row: Mapping[str, Any]) -> bool:
+        """Say whether a row is to be read."""
+        return all(str(row.get(column)) == value for column, value in self.where)
 
     def groups(self, row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         """Return the dimensions of a row."""
@@ -127,6 +138,18 @@ class Columns:
             for name in GROUPS
             if (column := getattr(self, name)) and isinstance(value := row.get(column), str | int) and value != ""
         )
+
+
+def parse_where(text: str) -> tuple[str, str]:
+    """Return the column and the value of ``COLUMN=VALUE``.
+
+    Raises:
+        UsageError: it is not of this form.
+    """
+    column, equals, value = text.partition("=")
+    if not equals or not column:
+        raise UsageError(f"--where {text!r}: write it as COLUMN=VALUE, such as split=test")
+    return column, value
 
 
 def _fold(name: str) -> str:

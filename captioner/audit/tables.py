@@ -55,7 +55,8 @@ class TableReader:
             if columns is None:
                 columns = self.columns.guess(cells, str(self.path))
                 attributes = self._attributes(cells, columns)
-            yield self._row(place, cells, columns, attributes)
+            if columns.wants(cells):
+                yield self._row(place, cells, columns, attributes)
 
     def _attributes(self, cells: Mapping[str, Any], columns: Columns) -> dict[str, str]:
         """Return the columns that hold attributes: attribute → column."""

@@ -5,7 +5,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,16 @@ def open_target(
         UsageError: there is nothing there that could be audited.
     """
     columns = columns or Columns()
+    found = _open(path, schema, columns, labels, images)
+    if not columns.where:
+        return found
+    if found.kind not in {"table", "tables", "Hugging Face dataset"}:
+        raise UsageError(f"{path}: a {found.kind} has no columns to choose rows by")
+    chosen = " and ".join(f"{column} = {value}" for column, value in columns.where)
+    return replace(found, kind=f"{found.kind}, rows with {chosen}")
+
+
+def _open(path: Path, schema: LabelSchema, columns: Columns, labels: Path | None, images: Path | None) -> Target:
     if path.is_file():
         return _file(path, schema, columns, labels, images)
     if not path.is_dir():

@@ -64,6 +64,10 @@ def audit(
     images: Annotated[
         Path | None, typer.Option("--images", help="Folder of image shards, or that a table's image paths start from.")
     ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--where", metavar="COLUMN=VALUE", help="Only rows of a table with this value; may be repeated."),
+    ] = None,
     min_agreement: Annotated[
         float | None, typer.Option(min=0, max=1, help="Exit with 1 if a smaller share of the captions agrees.")
     ] = None,
@@ -92,14 +96,16 @@ def audit(
     """
     from captioner.audit import Columns, gates, write_sample
     from captioner.audit import audit as audit_target
+    from captioner.audit.rows import parse_where
     from captioner.report import folder_for, write_report
 
+    chosen = tuple(parse_where(text) for text in where or ())
     limits = [gates.parse_limit(text) for text in max_issue or ()]
     with stoppable(), err.status("judging captions") as status:
         found = audit_target(
             target,
             schema,
-            columns=Columns(labels=labels_column, caption=caption_column),
+            columns=Columns(labels=labels_column, caption=caption_column, where=chosen),
             labels=labels,
             images=images,
             strict=strict,

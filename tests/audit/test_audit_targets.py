@@ -236,6 +236,19 @@ def test_a_hugging_face_dataset_on_disk_is_audited_with_its_class_names_and_spli
     assert list(found.by_group["value"]) == ["test", "train"]
 
 
+def test_rows_of_a_table_can_be_chosen_by_their_cells(tmp_path):
+    found = audit(jsonl(tmp_path / "a.jsonl"), SCHEMA, columns=Columns(where=(("split", "train"),)))
+    assert (found.captions, found.kind) == (2, "table, rows with split = train")
+    with pytest.raises(UsageError, match=r"no column 'spilt'; it has: labels, caption, split. Did you mean 'split'"):
+        audit(tmp_path / "a.jsonl", SCHEMA, columns=Columns(where=(("spilt", "train"),)))
+
+
+def test_shards_have_no_columns_to_choose_rows_by(tmp_path):
+    tar(tmp_path / "a.tar", [("000.txt", GOOD.encode()), ("000.cls", b"Effusion")])
+    with pytest.raises(UsageError, match="has no columns"):
+        audit(tmp_path / "a.tar", SCHEMA, columns=Columns(where=(("split", "train"),)))
+
+
 def test_pictures_outside_the_folder_of_images_are_not_looked_at(tmp_path):
     rows = [{"labels": "Effusion", "caption": GOOD, "image": name} for name in ("a.png", "../b.png", "/etc/x.png")]
     found = rows_of(jsonl(tmp_path / "a.jsonl", rows), SCHEMA)
