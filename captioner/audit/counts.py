@@ -1,13 +1,15 @@
 """Captions judged and counted. Counts of parts add up to the counts of the whole, in memory that does not grow with it."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from captioner.agreement import Checker, Verdict
+from captioner.agreement.sets import self_similarity
 from captioner.audit.rows import Bad, Row, decodable, texts_of
 from captioner.audit.sketch import Clashes, Distinct, Frequent, Sample, hash64
 from captioner.captions_file import parse_labels
@@ -406,9 +408,8 @@ class Judge:
 
 def _similarity(counts: Counts, sets: Sequence[frozenset[str]]) -> None:
     """Count how alike the captions of a set are: the mean overlap (Jaccard) of the words of any two of them."""
-    overlaps = [len(a & b) / len(a | b) for a, b in combinations(sets, 2) if a | b]
-    if overlaps:
-        mean = sum(overlaps) / len(overlaps)
+    mean = self_similarity(sets)
+    if not math.isnan(mean):
         counts.sets += 1
         counts.similarity_sum += mean
         counts.similarity[min(BINS - 1, int(mean * BINS))] += 1

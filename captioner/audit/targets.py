@@ -248,7 +248,7 @@ def _class_names(info: Path) -> dict[str, list[str]]:
         raise UsageError(f"{info}: cannot be read: {e}") from None
     found = {}
     for name, feature in features.items():
-        inner = feature.get("feature", feature) if isinstance(feature, dict) else {}
+        inner = feature.get("feature", feature) if isinstance(feature, dict) else feature
         inner = inner[0] if isinstance(inner, list) and inner else inner
         if isinstance(inner, dict) and inner.get("_type") == "ClassLabel":
             found[name] = list(inner["names"])

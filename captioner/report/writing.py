@@ -1,6 +1,5 @@
 """Reports as files: HTML, Markdown and JSON in one folder, with the trend against earlier audits of the same folder."""
 
-import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -91,10 +90,22 @@ def entry_of(audit: Audit, when: datetime) -> dict[str, Any]:
 
 
 def _history(path: Path, schema: str) -> list[Mapping[str, Any]]:
-    """Return earlier audits; a file that is none of ours has none."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+    """Return earlier audits under the same schema; a file that is none of ours has none."""
+    try:
         history = json.loads(path.read_text(encoding="utf-8"))["history"]
-        return [
-            h for h in history if h["schema"] == schema and {"time", "checker", "agreement", "captions"} <= h.keys()
-        ]
-    return []
+        return [h for h in history if h["schema"] == schema and _is_entry(h)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def _is_entry(entry: Mapping[str, Any]) -> bool:
+    numbers = (entry["agreement"]["low"], entry["agreement"]["high"], entry["captions"])
+    whole = all(isinstance(n, int | float) for n in numbers) and isinstance(
+        entry["agreement"]["share"], int | float | None
+    )
+    datetime.fromisoformat(entry["time"])
+    return (
+        whole
+        and isinstance(entry["checker"], str)
+        and bool(entry["agreement"]["share"] is not None or not entry["captions"])
+    )

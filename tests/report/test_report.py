@@ -56,7 +56,12 @@ def test_an_earlier_audit_of_the_folder_becomes_a_trend(found, tmp_path):
     assert [h["agreement"]["share"] for h in history] == [0.5, 1]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"history": 3}', '{"history": [1]}', "\x00"])
+ENTRY = {"schema": "small", "time": "2026-01-01", "checker": "x", "captions": 3, "agreement": {"share": 1, "low": 0}}
+CONTENTS = ["", "{", "[]", '{"history": 3}', '{"history": [1]}', "\x00", json.dumps({"history": [ENTRY]})]
+CONTENTS += [json.dumps({"history": [ENTRY | {"time": "then"}]}), json.dumps({"history": [ENTRY | {"agreement": 1}]})]
+
+
+@pytest.mark.parametrize("content", CONTENTS)
 def test_a_file_that_is_no_earlier_audit_does_no_harm(found, tmp_path, content):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "audit.json").write_text(content)

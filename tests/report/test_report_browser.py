@@ -134,6 +134,41 @@ def test_text_stands_out_from_its_background_in_light_and_dark(opened, scheme):
         assert contrast(color, card) >= 4.5, (scheme, color)  # WCAG 2.2, success criterion 1.4.3
 
 
+def test_a_comparison_asks_for_nothing_fits_a_phone_and_shows_markup_as_text(browser, tmp_path):
+    from captioner.audit.compare import Comparison, Difference, Pair, RunFigures
+    from captioner.audit.statistics import wilson
+    from captioner.report import write_comparison
+
+    figures = [
+        RunFigures(
+            f"<b>run {i}</b>", "plain", "model", 9, 90, wilson(80 + i, 90), wilson(5, 9), *[1] * 8, None, 0.5, VARIED
+        )
+        for i in range(4)
+    ]
+    issue = {"code": "negated_label", "level": "error", "span": [0, 5], "cue": None}
+    captions = tuple(((ATTACK, False, (issue,)), (GOOD, True, ())) for _ in figures)
+    difference = Difference("t1", ("Effusion",), (0.5, 1, 1, 1), captions)
+    pair = Pair(figures[0].run, figures[1].run, 1, 2, 3, 3, 0.5, 0.1, -0.1, 0.2)
+    found = Comparison("small", "Small", {"Effusion": "effusion"}, 9, 1, tuple(figures), (pair,), (difference,))
+    browser.size(390)
+    browser.open(write_comparison(found, tmp_path))
+    assert browser.requests() == []
+    assert browser.complaints() == []
+    assert browser.js("window.pwned") is None
+    assert browser.js("document.querySelectorAll('main b b, th b').length") == 0
+    assert browser.js("document.documentElement.scrollWidth") <= 390
+
+
+VARIED = {
+    "words": 9.0,
+    "distinct_1": 0.1,
+    "distinct_2": 0.2,
+    "distinct_captions": 1.0,
+    "self_similarity": float("nan"),
+    "texts_under_several_labels": 0.0,
+}
+
+
 def contrast(first, second):
     """The ratio of WCAG 2.2 for two colours as #rrggbb or #rgb."""
 
