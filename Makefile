@@ -1,8 +1,8 @@
-# Everything runs in private environments, .venv and .loaders; nothing else on the machine is touched.
+# Everything runs in private environments, .venv, .loaders and .engines; nothing else on the machine is touched.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-loaders lint format bench clean
+.PHONY: help demo test test-loaders test-engines lint format bench clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ test-loaders: .loaders/.ready ## that open_clip, datasets, wids and mlcroissant 
 	.loaders/bin/python -m pytest tests/shards/test_shard_loaders.py tests/shards/test_shard_metadata.py \
 	  tests/shards/test_shard_join.py
 
+test-engines: .venv/.ready ## the tests that need vLLM (on the CPU; 2.7 GB, installed once into .engines)
+	$(BIN)/python -m tests.integration.engines
+
 lint: .venv/.ready ## formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -53,4 +56,4 @@ bench: .venv/.ready ## the figures of the README
 	$(BIN)/python -m benchmarks
 
 clean: ## remove the private environments and caches
-	rm -rf .venv .loaders .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .loaders .engines .mypy_cache .ruff_cache .pytest_cache .hypothesis
