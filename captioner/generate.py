@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from captioner.agreement import Checker, Verdict
 from captioner.agreement.repair import repair_in_code
+from captioner.agreement.sets import NEAR_DUPLICATE, twin_of, words_of
 from captioner.engines import Answer, Engine, Message, Request, Sampling
 from captioner.errors import EngineError
 from captioner.prompts import Failure, Prompt
@@ -57,7 +58,7 @@ class LoopSettings:
     repairs: int = 2
     regenerations: int = 1
     fill: bool = True
-    near_duplicate: float = 0.9
+    near_duplicate: float = NEAR_DUPLICATE
     sampling: Sampling = field(default_factory=Sampling)
 
     @property
@@ -295,7 +296,7 @@ class Generator:
                         text, original, verdict = mended, caption, again
             issues: list[dict[str, Any]] = [i.to_dict() for i in verdict.issues]
             words = words_of(text)
-            if verdict.agrees and (twin := self._twin(words, kept)):
+            if verdict.agrees and (twin := twin_of(words, kept, self.settings.near_duplicate)):
                 issues.append({"code": twin, "level": "error", "fix": "word it differently from the other captions"})
             elif verdict.agrees and len(kept) == self.settings.captions:
                 issues.append({"code": "surplus", "level": "error", "fix": "not needed: the set is complete"})
@@ -309,15 +310,6 @@ class Generator:
         return self.checker.check(
             caption, triplet.findings, negatives=triplet.negatives, attributes=dict(triplet.attributes)
         )
-
-    def _twin(self, words: tuple[str, ...], kept: Sequence[tuple[str, ...]]) -> str | None:
-        if words in kept:
-            return "duplicate"
-        mine = set(words)
-        for other in map(set, kept):
-            if len(mine & other) >= self.settings.near_duplicate * len(mine | other) and mine | other:
-                return "near_duplicate"
-        return None
 
     def _finish(self, triplet: Triplet, attempts: Sequence[Attempt]) -> None:
         """Complete a triplet that the engine could not, or give it up."""
@@ -408,8 +400,3 @@ def answer_schema(count: int) -> dict[str, Any]:
         "required": ["captions"],
         "additionalProperties": False,
     }
-
-
-def words_of(caption: str) -> tuple[str, ...]:
-    """Return the words of a caption in the form in which captions are compared: case and punctuation do not count."""
-    return tuple(re.findall(r"\w+", caption.casefold()))
