@@ -44,21 +44,22 @@ class Distinct:
 
     def merge(self, other: "Distinct") -> None:
         """Add all that another has seen."""
-        self.kept |= other.kept
-        self.bound = min(self.bound, other.bound)
-        self._shrink()
+        if other.bound < self.bound:
+            self.bound = other.bound
+            self.kept = {h for h in self.kept if h <= self.bound}
+        self.kept.update(h for h in other.kept if h <= self.bound)
+        if len(self.kept) > 2 * self.size:
+            self._shrink()
 
     def _shrink(self) -> None:
         if len(self.kept) > self.size:
             self.kept = set(heapq.nsmallest(self.size, self.kept))
             self.bound = max(self.kept)  # the k-th smallest itself is in already
-        if self.bound < _SPACE:
-            self.kept = {h for h in self.kept if h <= self.bound}
 
     def count(self) -> int:
         """Return the number of different hashes, exact or estimated."""
         self._shrink()
-        if len(self.kept) < self.size:
+        if self.bound == _SPACE:  # none was left out
             return len(self.kept)
         return round((self.size - 1) / (max(self.kept) / _SPACE))
 
