@@ -114,6 +114,7 @@ class Judge:
         for mention in self.reading.mentions:
             self.mention(mention)
         self.normality()
+        self.more_than_absence()
         if self.context.labels and all(self.m[i].kind == "organ" for i in self.context.labels):
             self.organs_only()
 
@@ -181,7 +182,8 @@ class Judge:
         """Say whether a body region is named."""
         status = self.reading.scopes.status
         return any(
-            place in self.v.anatomies[i] and status[start] == lx.AFFIRMED for start, _, i in self.reading.anatomies
+            place in self.v.anatomies[i] and status[start] in (lx.AFFIRMED, lx.HYPOTHETICAL)
+            for start, _, i in self.reading.anatomies
         )
 
     def normal_label(self, label: int) -> None:
@@ -427,6 +429,27 @@ class Judge:
                     self.conflict((state.start, state.end), label, state.cue)
                     break
 
+    def more_than_absence(self) -> None:
+        """Refuse global normality where the labels say no more than that one thing is absent: another may be there."""
+        labels = self.context.labels
+        if self.closed_world or not labels or any(self.m[i].kind != "absence" for i in labels):
+            return
+        fix = (
+            f"The label only says: {self.m[labels[0]].name}. Other disease may be there: do not call the image normal."
+        )
+        for state in self.reading.normal:
+            if state.places is None or self.whole(state.places, self.m[labels[0]]):
+                tokens = (state.start, state.end)
+                self.add(
+                    "normal_conflict",
+                    fix,
+                    label=labels[0],
+                    tokens=tokens,
+                    cue=state.cue,
+                    detail="more_than_absence",
+                    accept=True,
+                )
+
     def organs_only(self) -> None:
         """Refuse any word on health where the labels name nothing but organs."""
         label = self.context.labels[0]
@@ -437,6 +460,8 @@ class Judge:
         altered = [(k, k + 1) for k, word in enumerate(words) if word in _ALTERED]
         named = {k for m in self.reading.mentions if m.meanings for k in range(m.start, m.end)}
         for start, end in sorted({*altered, *((h[0], h[1]) for h in self.reading.abnormal)}):
+            if words[start:end] == ["condition"]:
+                continue
             if status[start] in (lx.AFFIRMED, lx.HEDGED) and not named.intersection(range(start, end)):
                 self.add("unsupported_finding", fix, label=label, tokens=(start, end), accept=True)
 
