@@ -1,7 +1,6 @@
 """Captions judged and counted. Counts of parts add up to the counts of the whole, in memory that does not grow with it."""
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from captioner.agreement import Checker, Verdict
-from captioner.agreement.sets import self_similarity
+from captioner.agreement.sets import self_similarity, words_of
 from captioner.audit.rows import Bad, Row, decodable, texts_of
 from captioner.audit.sketch import Clashes, Distinct, Frequent, Sample, hash64
 from captioner.captions_file import parse_labels
@@ -25,7 +24,7 @@ BINS = 20
 Group = tuple[str, str]
 """A dimension and its value."""
 
-_OPENING = 4
+_OPENING = 5
 _REMEMBERED = 20_000
 _MANY = 5_000
 _PROBLEMS = 1_000
@@ -34,8 +33,6 @@ _LONG = 5_000
 _LABEL_CODES = frozenset({"missing_label", "negated_label", "hedged_label"})
 _UNREAD = frozenset({"empty", "too_long"})
 """Kinds of texts whose words are not looked at."""
-
-_WORD = re.compile(r"\w+(?:['\u2019-]\w+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,7 +386,7 @@ class Judge:
 
     def _words(self, counts: Counts, text: str, rank: int) -> frozenset[str]:
         """Count a caption's words; return them."""
-        words = [w.casefold() for w in _WORD.findall(text)]
+        words = words_of(text)
         counts.texts_seen.add((rank,))
         counts.lengths[min(len(words), LONGEST)] += 1
         counts.words += len(words)
@@ -407,7 +404,7 @@ class Judge:
 
 
 def _similarity(counts: Counts, sets: Sequence[frozenset[str]]) -> None:
-    """Count how alike the captions of a set are: the mean overlap (Jaccard) of the words of any two of them."""
+    """Count how alike the captions of a set are."""
     mean = self_similarity(sets)
     if not math.isnan(mean):
         counts.sets += 1

@@ -118,7 +118,7 @@ def lengths(counts: Counts) -> pd.DataFrame:
 
 
 def openings(counts: Counts) -> pd.DataFrame:
-    """Return the most frequent first four words."""
+    """Return the most frequent first five words."""
     return _most(counts.openings.counts.most_common(30), "opening", counts.captions)
 
 
