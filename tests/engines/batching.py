@@ -1,5 +1,6 @@
 """A small server with OpenAI's files and batches, which fail as real ones do: lines, batches and connections."""
 
+import asyncio
 import json
 import random
 import time
@@ -21,6 +22,7 @@ class BatchingServer(FaultyServer):
         trouble: (method and path, what happens) for the first calls of a kind: "error" (500, nothing done), "late" (done,
             then 500), "cut" (half of the body), "html".
         lists: whether batches can be listed.
+        delay: seconds before and after each call of files and batches is acted upon.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class BatchingServer(FaultyServer):
         refused: float = 0.0,
         trouble: tuple[tuple[str, str], ...] = (),
         lists: bool = True,
+        delay: float = 0.0,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -41,6 +44,8 @@ class BatchingServer(FaultyServer):
         self.refused = refused
         self.trouble = list(trouble)
         self.lists = lists
+        self.delay = delay
+        self.heard: list[str] = []
         self.files: dict[str, bytes] = {}
         self.names: dict[str, str] = {}
         self.batches: dict[str, dict[str, Any]] = {}
@@ -67,12 +72,15 @@ class BatchingServer(FaultyServer):
         async def handle(request: web.Request) -> web.StreamResponse:
             if refused := self._unauthorized(request):
                 return refused
+            self.heard.append(name)
+            await asyncio.sleep(self.delay)
             what = next((w for n, w in self.trouble if n == name), None)
             if what is not None:
                 self.trouble.remove((name, what))
             if what == "error":
                 return _error(500, "Internal server error")
-            response = await handler(request)
+            response = await asyncio.shield(handler(request))  # whoever asked may be gone: what was asked is done
+            await asyncio.sleep(self.delay)
             if what == "late":
                 return _error(500, "Internal server error")
             if what == "html":

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -600,3 +601,26 @@ def test_a_run_that_is_killed_while_it_waits_finds_its_batch_again_and_pays_once
         batches = len(server.batches)
         assert subprocess.run(command, check=False, capture_output=True).returncode == 0
         assert len(server.batches) == batches
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_a_run_submits_no_request_twice(tmp_path):
+    """Each call to the server is a moment: before, in and after the upload, the start of a batch, a look, a download."""
+    make_dataset(tmp_path / "data")
+    rng = random.Random(3)
+    with BatchingServer(caption=careless, looks=3, delay=0.1) as server:
+        command = run(tmp_path, server, "engine.poll_seconds=0.02", "engine.requests_per_file=3")
+        for _ in range(5):
+            heard = len(server.heard)
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            while process.poll() is None and len(server.heard) < heard + 4:
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 0.2))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        server.delay = 0
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert {"upload", "create", "look", "download"} <= set(server.heard)
+        assert len(server.batches) > 3
+        assert len(server.submitted) == len(set(server.submitted))
