@@ -46,6 +46,47 @@ class _Target(io.FileIO):
             return super().write(data) or 0
 
 
+class Unfinished:
+    """A file under a temporary name. It gets its own, whole and on disk, when it is finished, and never if it is not.
+
+    Attributes:
+        file: what to write to.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._temporary = path.with_name(path.name + TEMPORARY)
+        with storage(path):
+            self._target = _Target(self._temporary, path)
+        self.file: BinaryIO = io.BufferedWriter(self._target)
+
+    def finish(self) -> None:
+        """Bring the file to disk and give it its name, or give it up.
+
+        Raises:
+            StorageError: the disk is full or cannot be written.
+        """
+        try:
+            self.file.flush()
+            with storage(self._path):
+                os.fsync(self._target.fileno())
+                self._target.close()
+                self._temporary.replace(self._path)
+                sync_folder(self._path.parent)
+        except BaseException:
+            self.give_up()
+            raise
+
+    def give_up(self) -> None:
+        """Delete the file; not an error if that fails, or if it was given up before."""
+        self._target.close()  # not the buffer: what it still holds is given up, not written
+        with suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Open a file that appears under its name, whole and on disk, when the block ends; on an error it never does.
@@ -53,23 +94,13 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         StorageError: the disk is full or cannot be written.
     """
-    temporary = path.with_name(path.name + TEMPORARY)
-    with storage(path):
-        target = _Target(temporary, path)
-    file = io.BufferedWriter(target)
+    unfinished = Unfinished(path)
     try:
-        yield file
-        file.flush()
-        with storage(path):
-            os.fsync(target.fileno())
-            target.close()
-            temporary.replace(path)
-            sync_folder(path.parent)
+        yield unfinished.file
     except BaseException:
-        target.close()  # not the buffer: what it still holds is given up, not written
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        unfinished.give_up()
         raise
+    unfinished.finish()
 
 
 def write(path: Path, content: bytes) -> None:

@@ -6,7 +6,9 @@ never joined with images that they were not written for.
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -21,6 +23,8 @@ RECORD = "run.json"
 VERSION = 1
 
 _REMEMBERED = 4096
+_WRITERS = 4
+"""Shards that are brought to disk at a time, which takes longer than making one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,20 +136,26 @@ def build_captions(
     serialize = _Serializer()
     shards: list[Shard] = []
     written = done = 0
-    for image_shard, keys in manifest.keys_by_shard():
-        content, shard = _shard(image_shard.name, keys, captions, serialize)
-        path = folder / shard.name
-        if known.get(shard.name) != shard or not path.is_file() or path.stat().st_size != shard.bytes:
-            if shard.name in known and found.shards:
-                # Until all are as they should be, the record must not vouch for what was there before.
-                found = replace(found, shards=())
-                _write_record(folder, found)
-            atomic.write(path, content)
-            written += 1
-        shards.append(shard)
-        done += len(keys)
-        if progress is not None:
-            progress(done)
+    with ThreadPoolExecutor(_WRITERS, "disk") as pool:
+        writing: deque[Future[None]] = deque()
+        for image_shard, keys in manifest.keys_by_shard():
+            content, shard = _shard(image_shard.name, keys, captions, serialize)
+            path = folder / shard.name
+            if known.get(shard.name) != shard or not path.is_file() or path.stat().st_size != shard.bytes:
+                if shard.name in known and found.shards:
+                    # Until all are as they should be, the record must not vouch for what was there before.
+                    found = replace(found, shards=())
+                    _write_record(folder, found)
+                while len(writing) >= _WRITERS:
+                    writing.popleft().result()
+                writing.append(pool.submit(atomic.write, path, content))
+                written += 1
+            shards.append(shard)
+            done += len(keys)
+            if progress is not None:
+                progress(done)
+        for each in writing:
+            each.result()
     record = CaptionRecord(run, manifest.dataset, manifest.hash, hashes, tuple(shards))
     if record != found:
         _write_record(folder, record)

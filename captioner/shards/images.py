@@ -16,12 +16,13 @@ from typing import TypeVar
 from PIL.Image import DecompressionBombWarning
 
 from captioner.errors import OutputError
-from captioner.shards import atomic, journal, manifest, tar
+from captioner.shards import atomic, journal, manifest
 from captioner.shards.convert import NOTHING, Conversion, changes
+from captioner.shards.image_shard import ImageShard
 from captioner.shards.index import KeyIndex
 from captioner.shards.items import ImageItem, ImageProblem, Loaded, load
 from captioner.shards.journal import Journal
-from captioner.shards.manifest import Image, Manifest, Shard
+from captioner.shards.manifest import Manifest, Shard
 
 _KEY = re.compile(r"(?!__)[A-Za-z0-9_-]{1,80}", re.ASCII)
 _DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
@@ -88,9 +89,9 @@ def build_images(
     if not _DATASET.fullmatch(dataset) or per_shard < 1:
         raise ValueError(f"not a dataset id, or no images a shard: {dataset!r}, {per_shard}")
     with ExitStack() as stack:
-        build = _Build(folder, dataset, per_shard, conversion, stack.enter_context(ThreadPoolExecutor(1, "hash")))
+        build = _Build(folder, dataset, per_shard, conversion, stack)
         if (folder / journal.NAME).exists():
-            build.begin(stack)
+            build.begin()
         build.take_stock()
         problems: list[ImageProblem] = []
         # Large images are decoded all the same; past a limit they are problems.
@@ -100,22 +101,23 @@ def build_images(
         loaded = _counted(_loaded(build.sift(items), work, threads=decode_check or conversion != NOTHING), progress)
         good = _without(problems, loaded)
         while (first := next(good, None)) is not None:
-            build.begin(stack)
+            build.begin()
             build.write_shard(chain([first], islice(good, per_shard - 1)))
         if build.journal is None and build.manifest is None:
-            build.begin(stack)  # no image at all is an image set too
+            build.begin()  # no image at all is an image set too
         return build.finish(problems)
 
 
 class _Build:
     """One call of build_images."""
 
-    def __init__(
-        self, folder: Path, dataset: str, per_shard: int, conversion: Conversion, pool: ThreadPoolExecutor
-    ) -> None:
+    def __init__(self, folder: Path, dataset: str, per_shard: int, conversion: Conversion, stack: ExitStack) -> None:
         self.folder, self.dataset, self.per_shard = folder, dataset, per_shard
         self.conversion = changes(conversion)
-        self._pool = pool
+        self._stack = stack
+        self._hasher = stack.enter_context(ThreadPoolExecutor(1, "hash"))
+        self._disk = stack.enter_context(ThreadPoolExecutor(1, "disk"))
+        self._pending: Future[Shard] | None = None
         self.manifest: Manifest | None = None
         self.journal: Journal | None = None
         self.shards: list[Shard] = []
@@ -132,7 +134,7 @@ class _Build:
             return None
         return found.st_ino, found.st_mtime_ns
 
-    def begin(self, stack: ExitStack) -> None:
+    def begin(self) -> None:
         """Open the journal, unless it is open: from here on the folder changes."""
         if self.journal is not None:
             return
@@ -144,7 +146,8 @@ class _Build:
             "per_shard": self.per_shard,
             "conversion": self.conversion,
         }
-        self.journal = stack.enter_context(Journal(self.folder, settings))
+        self.journal = self._stack.enter_context(Journal(self.folder, settings))
+        self._stack.callback(self.settle)  # whatever ends the build: before the journal is closed
         if self._manifest_stamp() != self._stamp:
             raise OutputError(f"{self.folder} was changed by another build at this moment. Start again.")
 
@@ -196,7 +199,7 @@ class _Build:
                 raise OutputError(f"{self.folder / shard.name} is missing. Restore it, or build in another folder.")
 
     def _next_name(self) -> str:
-        return f"{self.dataset}-{len(self.shards):06d}.tar"
+        return f"{self.dataset}-{len(self.shards) + (self._pending is not None):06d}.tar"
 
     def sift(self, items: Iterable[ImageItem]) -> Iterator[ImageItem | ImageProblem | None]:
         """Yield what has to be read, problems with keys, and None for each image that the folder has already."""
@@ -229,38 +232,36 @@ class _Build:
                     )
 
     def write_shard(self, images: Iterable[Loaded]) -> None:
-        """Write the next shard and record it."""
-        assert self.journal is not None
-        name = self._next_name()
-        rows = []
-        with atomic.replacing(self.folder / name) as file:
-            target = tar.Hashing(file, self._pool)
-            writer = tar.Writer(target)
+        """Write the next shard. It is brought to disk and recorded while the one behind it is written."""
+        shard = ImageShard(self.folder / self._next_name(), self._hasher)
+        try:
             for image in images:
-                stored = image.image
-                row = Image(
-                    image.item.key,
-                    image.item.source,
-                    image.sha256,
-                    len(stored.payload),
-                    stored.width,
-                    stored.height,
-                    stored.mode,
-                    stored.type,
-                    stored.converted,
-                    name,
-                )
-                writer.add(row.member, stored.payload)
-                rows.append(row)
-            writer.finish()
-        shard = Shard(name, len(rows), writer.size, target.sha256())
+                shard.add(image)
+            shard.end()
+            self.settle()
+        except BaseException:
+            shard.give_up()
+            raise
+        self._pending = self._disk.submit(self._record, shard)
+
+    def _record(self, unfinished: ImageShard) -> Shard:
+        assert self.journal is not None
+        shard, rows = unfinished.finish()
         self.journal.add(shard, rows)
-        self.shards.append(shard)
-        self.written += 1
-        self.added += shard.samples
+        return shard
+
+    def settle(self) -> None:
+        """Wait for the shard that is being brought to disk."""
+        if (pending := self._pending) is not None:
+            self._pending = None
+            shard = pending.result()
+            self.shards.append(shard)
+            self.written += 1
+            self.added += shard.samples
 
     def finish(self, problems: list[ImageProblem]) -> ImageReport:
         """Make the manifest say what the shards hold, if anything has changed."""
+        self.settle()
         total = Manifest(self.folder, self.dataset, self.per_shard, tuple(self.shards), self.conversion)
         if self.journal is not None:
             for path in self.folder.glob(f"{self.dataset}-*.tar{atomic.TEMPORARY}"):

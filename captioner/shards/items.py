@@ -1,6 +1,5 @@
 """One image on its way into a shard: read once, checked, its bytes unchanged."""
 
-import hashlib
 import os
 import stat
 from dataclasses import dataclass
@@ -9,6 +8,9 @@ from pathlib import Path
 from captioner.images import HEAD, sniff
 from captioner.shards import tar
 from captioner.shards.convert import NOTHING, Conversion, Refused, Stored, accepts, stored
+
+_SMALL = 1 << 20
+"""Bytes up to which a file is read before it is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +51,12 @@ class Loaded:
 
     item: ImageItem
     image: Stored
-    sha256: str
 
 
 def load(item: ImageItem | ImageProblem, *, decode: bool, conversion: Conversion = NOTHING) -> Loaded | ImageProblem:
     """Read an image into memory and look at it; a problem passes through.
 
-    The bytes that are decoded, hashed and returned are the same: the file is read once.
+    The bytes that are looked at and returned are the same: the file is read once.
 
     Args:
         item: what to read.
@@ -69,7 +70,7 @@ def load(item: ImageItem | ImageProblem, *, decode: bool, conversion: Conversion
         image = stored(payload, kind, conversion, decode=decode)
     except Refused as refused:
         return ImageProblem(item.key, item.source, refused.code, refused.reason)
-    return Loaded(item, image, hashlib.sha256(image.payload).hexdigest())
+    return Loaded(item, image)
 
 
 def _read(path: Path, conversion: Conversion) -> tuple[str, bytes]:
@@ -87,19 +88,32 @@ def _read(path: Path, conversion: Conversion) -> tuple[str, bytes]:
             raise Refused("corrupt_image", "the file is empty")
         if before.st_size > tar.MAX_SIZE:
             raise Refused("unsupported_type", f"{before.st_size} bytes; a tar member holds at most {tar.MAX_SIZE}")
-        kind = sniff(os.pread(descriptor, HEAD, 0))
-        if (reason := accepts(kind, conversion)) is not None:
-            raise Refused("unsupported_type", reason)
-        # One read takes at most 2 GiB; one byte more than expected shows that the file has grown.
-        parts: list[bytes] = []
-        while part := os.read(descriptor, before.st_size + 1 - sum(len(part) for part in parts)):
-            parts.append(part)
+        if before.st_size <= _SMALL:
+            payload = os.read(descriptor, before.st_size + 1)  # the byte too many shows that the file has grown
+            kind = _accepted(payload, conversion)
+        else:
+            kind = _accepted(os.pread(descriptor, HEAD, 0), conversion)
+            payload = _whole(descriptor, before.st_size + 1)
         after = os.fstat(descriptor)
     except OSError as error:
         raise Refused("unreadable", f"the file cannot be read: {error.strerror}") from error
     finally:
         os.close(descriptor)
-    payload = parts[0] if len(parts) == 1 else b"".join(parts)
     if len(payload) != before.st_size or (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
         raise Refused("changed_while_read", "the file was written to while it was read; run again when it is whole")
-    return str(kind), payload
+    return kind, payload
+
+
+def _accepted(head: bytes, conversion: Conversion) -> str:
+    kind = sniff(head[:HEAD])
+    if (reason := accepts(kind, conversion)) is not None:
+        raise Refused("unsupported_type", reason)
+    return str(kind)
+
+
+def _whole(descriptor: int, size: int) -> bytes:
+    """Read to the end, or ``size`` bytes; one read takes at most 2 GiB."""
+    parts: list[bytes] = []
+    while part := os.read(descriptor, size - sum(map(len, parts))):
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)

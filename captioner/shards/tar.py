@@ -12,6 +12,7 @@ import mmap
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from captioner.errors import ShardError
@@ -40,9 +41,15 @@ def header(name: str, size: int) -> bytes:
     raw = name.encode("ascii")
     if not 1 <= len(raw) <= 100 or not 0 <= size <= MAX_SIZE:
         raise ValueError(f"not a member that ustar can hold: {name!r} of {size} bytes")
+    fields, total = _fields(size)
+    return b"%b%b%06o\0 %b" % (raw.ljust(100, b"\0"), fields, total + sum(raw), _REST)
+
+
+@lru_cache(4096)
+def _fields(size: int) -> tuple[bytes, int]:
+    """Return what stands between name and checksum, and the sum of all bytes but the name's. Captions share sizes."""
     digits = b"%011o\0" % size
-    checksum = b"%06o\0 " % (_FIXED_SUM + sum(raw) + sum(digits))
-    return b"".join((raw.ljust(100, b"\0"), _MODE_UID_GID, digits, _MTIME, checksum, _REST))
+    return _MODE_UID_GID + digits + _MTIME, _FIXED_SUM + sum(digits)
 
 
 def padding(size: int) -> bytes:
@@ -66,7 +73,7 @@ class Writer:
     """Writes members, in blocks of about a megabyte.
 
     Attributes:
-        size: bytes of the archive so far.
+        size: bytes that the target has been given.
         members: members so far.
     """
 
@@ -79,30 +86,30 @@ class Writer:
 
     def add(self, name: str, payload: bytes) -> None:
         """Append one member."""
-        self._put(header(name, len(payload)), payload, padding(len(payload)))
+        size = len(payload)
+        fill = -size % BLOCK
+        self._parts += (header(name, size), payload, _ZEROS[:fill])
+        self._held += BLOCK + size + fill
         self.members += 1
         if self._held >= _HELD:
             self._flush()
 
     def finish(self) -> None:
         """Append the end of the archive, and give everything to the target."""
-        self._put(trailer(self.size))
+        end = trailer(self.size + self._held)
+        self._parts.append(end)
+        self._held += len(end)
         self._flush()
-
-    def _put(self, *parts: bytes) -> None:
-        self._parts += parts
-        size = sum(map(len, parts))
-        self._held += size
-        self.size += size
 
     def _flush(self) -> None:
         self._target.write(b"".join(self._parts))
         self._parts.clear()
+        self.size += self._held
         self._held = 0
 
 
 class Hashing:
-    """Passes bytes on and hashes them, in a thread of the given pool while the writing goes on."""
+    """Passes bytes on and hashes them, in threads of the given pool while the writing goes on."""
 
     def __init__(self, target: Target, pool: ThreadPoolExecutor) -> None:
         self._target, self._pool = target, pool

@@ -347,13 +347,16 @@ def test_a_second_build_at_the_same_time_says_so_and_stops(tmp_path, make_items)
     assert verify(tmp_path / "images") == []
 
 
-def test_large_images_are_written_and_hashed_like_small_ones(tmp_path):
+@pytest.mark.parametrize("side", [900, 1400])
+def test_large_images_are_written_and_hashed_like_small_ones(tmp_path, side):
     rows = [ImageItem(f"k-{i}", tmp_path / f"{i}.png", f"{i}.png") for i in range(5)]
     for i, item in enumerate(rows):
-        Image.effect_noise((900 + i, 900), 90).save(item.path)
+        Image.effect_noise((side + i, side), 90).save(item.path)
     build(rows, tmp_path / "images")
     assert sum(item.path.stat().st_size for item in rows) > 3 << 20
     assert verify(tmp_path / "images") == []
+    for image, item in zip(read_manifest(tmp_path / "images").images(), rows, strict=True):
+        assert image.sha256 == hashlib.sha256(item.path.read_bytes()).hexdigest()
 
 
 def test_a_full_disk_is_said_clearly_and_the_build_goes_on_when_there_is_room(tmp_path, make_items, monkeypatch):
@@ -375,6 +378,27 @@ def test_a_full_disk_is_said_clearly_and_the_build_goes_on_when_there_is_room(tm
     assert left == {"building.jsonl", "set-000000.tar", "set-000001.tar"}
     monkeypatch.undo()
     assert build(items, tmp_path / "images").written == 1
+    assert contents(tmp_path / "images") == contents(tmp_path / "whole")
+
+
+def test_a_disk_that_fails_while_a_shard_is_brought_to_it_is_said_and_the_build_goes_on_later(
+    tmp_path, make_items, monkeypatch
+):
+    items = make_items(14)
+    build(items, tmp_path / "whole")
+    real = os.fsync
+
+    def fsync(descriptor):
+        if Path(f"/proc/self/fd/{descriptor}").readlink().name == "set-000001.tar.tmp":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(StorageError, match=r"set-000001\.tar: the disk reports an error"):
+        build(items, tmp_path / "images")
+    assert {path.name for path in (tmp_path / "images").iterdir()} == {"building.jsonl", "set-000000.tar"}
+    monkeypatch.undo()
+    assert build(items, tmp_path / "images").images == 14
     assert contents(tmp_path / "images") == contents(tmp_path / "whole")
 
 
