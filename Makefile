@@ -25,7 +25,7 @@ demo: .venv/.ready ## the whole job, offline, on a small dataset that it makes i
 	@touch $@
 
 test: .venv/.ready .venv/webdataset-0.2.86/.ready ## the test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 # torch comes first and is named again, so that nothing that needs it brings another build.
 .loaders/.ready: pyproject.toml
