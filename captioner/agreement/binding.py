@@ -13,6 +13,7 @@ _BEFORE = frozenset(("the", "both", "a", "an", "adjacent", "surrounding"))
 _REGION = frozenset("region area zone tissue structure joint compartment space site location aspect".split())
 _SHOWING = frozenset("showing demonstrating displaying exhibiting revealing containing".split())
 _LIES = frozenset(("lie", "is", "are", "was", "can", "be", "has"))
+_TROUBLE = frozenset(("issue", "problem"))
 _PASS = lx.NEUTRAL_ADVERB | lx.BE | lx.FINITE
 
 
@@ -93,7 +94,7 @@ def bound(words: list[str], scopes: Scopes, start: int, end: int, targets: list[
         if words[k] in lx.FINITE and words[k] not in _LIES:
             break
         k += 1
-    if k < b and words[k] in LINK:
+    if k < b and (words[k] in LINK or (words[k] == "with" and words[end - 1] in _TROUBLE)):
         found = run_after(words, k + 1, b, targets)
         # "abnormal on this knee MRI" speaks of the picture, not of the knee
         if found and not (found[-1][1] < b and words[found[-1][1]] in lx.IMAGE):

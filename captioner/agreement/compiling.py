@@ -47,7 +47,9 @@ GENERIC_HEADS = frozenset(
     hyperintensity hypointensity asymmetry deformity spur rupture ischemia hernia collapse trauma collateral""".split()
 )
 
-_MODIFIER_STOP = frozenset("lesion abnormality disease disorder pathology mass finding change process tissue".split())
+_MODIFIER_STOP = frozenset(
+    "lesion abnormality disease disorder pathology mass finding change process tissue condition ailment".split()
+)
 
 
 class _Builder:

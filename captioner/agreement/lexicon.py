@@ -138,7 +138,7 @@ CUES = MappingProxyType(
             | can progress to | may progress to | could progress to | might progress to | can cause | may cause
             | can develop into | may develop into | can evolve into | may evolve into | precursor of | precursor to
             | can result in | may result in | if present | if there is | if there were | in case of | in cases of
-            | used to detect | used to diagnose | used to assess | used to evaluate | helps detect | helps to detect
+            | used to inspect | used to examine | used to check | used to detect | used to diagnose | used to assess | used to evaluate | helps detect | helps to detect
             | useful for detecting | useful for diagnosing | to diagnose | would expect | might expect | expected | anticipated | graded for | examined for | asked about | asked whether | asking about | inquired about
             | asked for | wondered about | in the diagnosis of | prone to""",
         HIST_F: """
@@ -248,7 +248,9 @@ NORMAL_WORDS = (
     "not abnormal", "free of abnormality", "free from abnormality", "normality", "uninvolved", "spared", "well aerated", "regular",
     "nothing remarkable", "disease free", "without abnormality", "devoid of abnormality", "untorn", "in good health",
     "uninjured", "maintained", "continuous", "normal limits", "nothing of concern", "no cause for concern", "sound",
-    "normalcy", "not remarkable", "in order", "pristine", "as expected", "nothing untoward",
+    "normalcy", "not remarkable", "in order", "pristine", "as expected", "nothing untoward", "standard anatomy",
+    "standard anatomical", "typical anatomy", "typical anatomical", "no deviation from normal", "no deviation from the normal",
+    "nothing unusual", "nothing atypical", "without unusual feature", "no unusual feature", "without unusual finding", "no unusual finding",
 )  # fmt: skip
 """Words of normality. Which of them speak for the whole image depends on their subject."""
 
@@ -264,6 +266,8 @@ ABNORMAL_WORDS = (
     "pathologically", "fraying", "frayed", "edema", "edematous", "dilated", "dilatation", "dilation", "mass", "disease changes",
     "malformation", "involvement", "impairment", "impaired", "deterioration", "dysfunction", "pathological condition", "pathological sign", "pathological feature", "pathologic feature", "pathological alteration",
     "pathologic condition", "abnormal condition", "abnormal features", "anomalous", "issue", "compromised", "acute finding", "unhealthy", "deformity", "deformed", "affected",
+    "aberration", "aberrant", "ailment", "atypical", "atypical feature", "atypical finding", "unusual", "unusual feature",
+    "inconsistency", "structural change", "disturbance", "complication", "problem", "condition affecting", "condition involving", "condition",
 )  # fmt: skip
 """Words that say that a structure is not as it should be."""
 
@@ -297,5 +301,5 @@ NUMBERS = MappingProxyType(
     | {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6}
 )
 PREPOSITIONS = _words(
-    "of in on at by for from with within to over about around under through into onto near inside upon between during"
+    "of in on at by via for from with within to over about around under through into onto near inside upon between during"
 )

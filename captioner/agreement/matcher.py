@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from captioner.agreement.lexicon import IMAGE
+from captioner.agreement.lexicon import IMAGE, PREPOSITIONS
 from captioner.agreement.tokens import Tokens
 from captioner.agreement.vocabulary import CONCEPT, ENTRIES, Words
 
@@ -124,7 +124,7 @@ def _picture_end(words: list[str], at: int, n: int) -> int | None:
     """Return the token after "colour fundus photograph" where such a noun phrase begins."""
     k = at
     limit = min(n, at + 5)
-    while k < limit and words[k][0].isalnum() and words[k] not in _FUNCTION:
+    while k < limit and words[k][0].isalnum() and words[k] not in _FUNCTION and words[k] not in PREPOSITIONS:
         k += 1
         if words[k - 1] in IMAGE and (k >= n or words[k] not in IMAGE):
             return k

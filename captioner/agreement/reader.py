@@ -14,6 +14,7 @@ from captioner.agreement.states import State, States
 from captioner.agreement.tokens import Tokens
 
 _REST = frozenset("otherwise remaining rest remainder other elsewhere else".split())
+_VAGUE = ("condition",)
 _SERVICES = frozenset(
     ("screening", "clinic", "service", "suspect", "workup", "protocol", "registry", "program", "programme")
 )
@@ -335,9 +336,18 @@ class _Reader:
             ):
                 continue
             head = self.vocabulary.abnormal[index]
-            for s, e, i in bound(self.words, self.scopes, start, end, structures):
-                owners = tuple(m for m, heads in table[i] if heads is None or head in heads or head[-1:] in heads)
-                if owners:
+            # Only what the word can speak of: in "a tear of the ACL in the knee" no tear is the knee's.
+            able = {
+                i: owners
+                for i in {h[2] for h in structures}
+                if (owners := tuple(m for m, heads in table[i] if heads is None or head in heads or head[-1:] in heads))
+            }
+            # "gallbladder condition" is a disease, "the condition of the gallbladder" none.
+            targets = [h for h in structures if h[2] in able]
+            if head == _VAGUE:
+                targets = [h for h in targets if h[1] == start and not self.inside_finding(h)]
+            for s, e, i in bound(self.words, self.scopes, start, end, targets):
+                if owners := able[i]:
                     status, cue = self.status(((start, end), (s, e)), (-1, -1))
                     found.append(
                         Mention(
@@ -363,6 +373,14 @@ class _Reader:
                         )
                     )
         return found, used
+
+    def inside_finding(self, hit: Hit) -> bool:
+        """Say whether a structure is part of a finding's own wording: the ACL of "postoperative ACL"."""
+        terms = self.vocabulary.terms
+        return any(
+            s <= hit[0] and hit[1] <= e and e - s > hit[1] - hit[0] and terms[i].meanings
+            for s, e, i in self.layers[vb.CONCEPT]
+        )
 
     def generic(self, mentions: list[Mention]) -> None:
         """Take definitions for what they are: "Pneumonia is an infection that …" says nothing of this image."""

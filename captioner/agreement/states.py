@@ -8,6 +8,9 @@ from captioner.agreement.matcher import Hit
 from captioner.agreement.scope import Scopes
 
 _REST = frozenset("otherwise remaining rest remainder other elsewhere else".split())
+_UNLIKE = frozenset(
+    "deviation deviate deviates deviating departure depart departs departing differ differs different differing other away".split()
+)
 _WEAK = frozenset(
     """sharp|intact|preserved|maintained|continuous|spared|regular|sound|clear|physiological|normally|well aerated
     |uninvolved|unaffected|as expected|in order""".replace("\n    ", "").split("|")
@@ -45,7 +48,10 @@ _AFTER_NORMAL = frozenset(
 )
 
 
-_THINGS = frozenset("anatomy structure feature architecture condition state finding study morphology".split())
+_THINGS = frozenset(
+    """anatomy structure feature architecture condition state finding study morphology integrity configuration detail
+    characteristic""".split()
+)
 """Nouns that stand for all there is to see: "normal anatomy"."""
 
 
@@ -191,6 +197,10 @@ class States:
             return False, None
         if end < b and words[start] == "clear" and words[end] in ("of", "from"):
             return False, None
+        if any(words[k] in _UNLIKE for k in range(max(a, start - 4), start)) and any(
+            words[k] in ("from", "than", "to") for k in range(max(a, start - 2), start)
+        ):
+            return False, None  # "a deviation from the normal"
         if not (start > a and (words[start - 1] in lx.BE or words[start - 1] in LOOKS)):
             decided = self.attributive(end, b, weak=weak)
             if decided is not None:

@@ -202,6 +202,50 @@ def test_a_label_that_names_only_an_organ_supports_no_word_on_its_health(caption
 
 
 @pytest.mark.parametrize(
+    ("label", "caption"),
+    [
+        ("MR/knee/acl_pathology", "A tear in the ACL of the knee is seen on MRI."),
+        ("MR/knee/acl_pathology", "MRI shows a tear in the knee ACL."),
+        ("MR/knee/mcl_pathology", "Degeneration in the medial collateral ligament (MCL) of the knee on MRI."),
+        ("MR/knee/mcl_pathology", "Medial collateral ligament (MCL) degeneration in the knee, as shown by MRI."),
+        ("MR/knee/fcl_pathology", "Knee MRI exhibiting problems with the fibular collateral ligament."),
+        ("MR/hip/abductor_pathology_", "Abductor muscle pathology in the hip, MRI."),
+        ("MR/mriabd/gallbladder_pathology", "Abdominal MRI with a gallbladder condition."),
+        ("MR/mriabd/gallbladder_pathology", "Abdominal MRI with a condition affecting the gallbladder."),
+        ("MR/knee/intra", "Knee MRI with an intra-articular disturbance."),
+        ("MR/knee/post_operative_acl", "Knee MRI with postoperative changes in the ACL."),
+        ("MR/knee/soft_tissue_edema", "Edematous changes detected in the knee soft tissues via MRI."),
+        ("CT/abd/abnormal_entire_organ", "Abdominal CT on which the entire organ shows abnormalities."),
+        ("MR/hip/normal", "No deviation from normal anatomy is seen on this MRI of the hip."),
+        ("MR/hip/normal", "MRI of the hip shows typical anatomy."),
+        ("MR/hip/normal", "MRI of the hip showing healthy structural integrity."),
+        ("US/liver", "Ultrasound used to assess the liver."),
+    ],
+)
+def test_a_word_of_state_speaks_of_the_structure_that_can_have_it(label, caption):
+    assert codes(caption, [label], load_schema("radimagenet")) == set()
+
+
+@pytest.mark.parametrize(
+    ("label", "caption"),
+    [
+        ("MR/mriabd/gallbladder_pathology", "Abdominal MRI that shows the condition of the gallbladder."),
+        ("MR/mriabd/gallbladder_pathology", "Abdominal MRI on which the gallbladder condition is normal."),
+        ("MR/knee/acl_pathology", "MRI of the knee with a tear of the PCL."),
+        ("MR/knee/acl_pathology", "No tear in the knee ACL on MRI."),
+        ("MR/hip/normal", "This hip MRI shows a deviation from normal anatomy."),
+        ("MR/hip/normal", "This hip MRI shows anatomy other than normal."),
+        ("MR/hip/normal", "MRI of the hip shows atypical anatomy."),
+        ("CT/abd/liver_lesion", "Abdominal CT with a liver abnormality."),
+        ("CT/abd/urolithiasis", "Abdominal CT with kidney stones."),
+        ("MR/brain/intra", "Brain MRI with intracranial pathology."),
+    ],
+)
+def test_a_word_of_state_says_no_more_than_it_says(label, caption):
+    assert codes(caption, [label], load_schema("radimagenet"))
+
+
+@pytest.mark.parametrize(
     ("caption", "open_"),
     [
         ("Chest X-ray with pneumothorax or skin fold.", True),
