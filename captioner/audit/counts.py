@@ -230,7 +230,7 @@ class Judge:
         self.schema = schema
         self.settings = settings
         self.checker = Checker(schema)
-        self._labels: dict[str, tuple[str, ...]] = {}
+        self._labels: dict[str, tuple[str, ...] | SchemaError] = {}
         self._verdicts: dict[tuple[object, ...], Verdict] = {}
         self._pairs: set[tuple[str, str]] = set()
 
@@ -272,12 +272,22 @@ class Judge:
         return None
 
     def _codes(self, value: Any) -> tuple[str, ...]:
+        """Return the class codes of a cell; cells repeat, and so do those that name no class.
+
+        Raises:
+            SchemaError: it names none.
+        """
         key = value if isinstance(value, str) else repr(value)
         found = self._labels.get(key)
         if found is None:
-            found = parse_labels(value, self.schema)
+            try:
+                found = parse_labels(value, self.schema)
+            except SchemaError as e:
+                found = e
             if len(self._labels) < _REMEMBERED:
                 self._labels[key] = found
+        if isinstance(found, SchemaError):
+            raise SchemaError(str(found))
         return found
 
     def _verdict(self, row: Row, labels: tuple[str, ...], text: str) -> Verdict:
