@@ -4,6 +4,7 @@ import base64
 import functools
 import hashlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import jinja2
 import pandas as pd
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from captioner.agreement import CODES
 from captioner.audit.counts import LONGEST, Example
@@ -43,10 +44,16 @@ def _environment() -> jinja2.Environment:
         "scale": lambda v: f"{100 * v:.0f} %",
         "short": charts.short,
         "plain": lambda v: str(v).replace("_", " "),
+        "breaking": _breaking,
         "visible": lambda v: visible(str(v)),
         "name": lambda v: visible(Path(str(v)).name or str(v)),
     }
     return environment
+
+
+def _breaking(text: object) -> Markup:
+    """Let a long code be broken where its parts meet."""
+    return Markup(re.sub(r"([/_|])", r"\1<wbr>", str(escape(text))))  # noqa: S704 - escaped here
 
 
 def render(template: str, when: datetime, checker: str, **values: Any) -> str:
