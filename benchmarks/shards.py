@@ -134,6 +134,13 @@ def merge(images: Path, captions: Path, out: Path) -> None:
             writer.finish()
 
 
+def settle(data: Path) -> None:
+    """Begin each measurement alike: nothing left to be written by the one before, all images in memory."""
+    os.sync()
+    for path in data.iterdir():
+        path.read_bytes()
+
+
 def timed(work: Callable[[], object]) -> tuple[float, float, int]:
     """Run in a child process; return wall and CPU seconds, and how much its peak memory grew, in KB."""
     receive, send = os.pipe()
@@ -217,8 +224,10 @@ def measure(root: Path, count: int, rounds: int, decoded: int, many: int) -> Non
     found: dict[str, list[tuple[float, float, int]]] = {name: [] for name in ways}
     for number in range(rounds + 1):
         for name, way in ways.items():
+            settle(data)
             result = timed(way)
             shutil.rmtree(work, ignore_errors=True)
+            (root / "work.tar").unlink(missing_ok=True)
             if number:  # the first round warms caches
                 found[name].append(result)
     wall = {name: statistics.median(r[0] for r in results) for name, results in found.items()}
