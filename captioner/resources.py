@@ -42,13 +42,15 @@ def find(kind: str, name: str) -> Path:
     if path.suffix and path.is_file():
         return path.resolve()
     suffix = SUFFIXES[kind]
-    stem = path.stem if path.suffix == suffix else name
-    if "/" not in stem and "\\" not in stem:
-        for folder in folders(kind):
-            candidate = folder / f"{stem}{suffix}"
-            if candidate.is_file():
-                return candidate
     what = kind.replace("_", " ").removesuffix("s")
+    # "pipelines/busi.yaml" is the shipped one from any folder; any other path means what it says.
+    stem = path.stem if path.suffix == suffix and str(path.parent) in {".", kind} and not name.startswith(".") else name
+    if "/" in stem or "\\" in stem:
+        raise UsageError(f"no {what} {name!r}: no such file")
+    for folder in folders(kind):
+        candidate = folder / f"{stem}{suffix}"
+        if candidate.is_file():
+            return candidate
     known = names(kind)
     hint = did_you_mean(stem, known) or f" There are: {', '.join(known) or 'none'}."
     raise UsageError(f"no {what} {name!r}: neither a file nor a known name.{hint}")

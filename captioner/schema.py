@@ -680,14 +680,25 @@ def _merge(entry: Any, library: Library, where: str) -> Any:
     return merged
 
 
+_PLAIN = {
+    "extra_forbidden": "unknown key",
+    "dict_type": "takes keys and values, not a single value",
+    "model_type": "takes keys and values, not a single value",
+    "model_attributes_type": "takes keys and values, not a single value",
+    "tuple_type": "takes a list, such as [a, b]",
+    "list_type": "takes a list, such as [a, b]",
+    "missing": "is missing",
+}
+"""What pydantic's types of error mean to somebody who writes YAML."""
+
+
 def explain(error: ValidationError) -> str:
     """Return a pydantic error in one line: the place and what is wrong with it, for the first few errors."""
     parts = []
     for e in error.errors(include_url=False)[:3]:
         place = ".".join(str(p) for p in e["loc"])
         message = e["msg"].removeprefix("Value error, ")
-        if e["type"] == "extra_forbidden":
-            message = "unknown key"
+        message = _PLAIN.get(e["type"], message)
         parts.append(f"{place}: {message}" if place else message)
     more = error.error_count() - len(parts)
     return "; ".join(parts) + (f"; and {more} more" if more > 0 else "")

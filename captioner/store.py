@@ -7,6 +7,7 @@ therefore asks only what had not come back.
 
 import contextlib
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -65,7 +66,8 @@ class CheckedCaption:
         accepted: it agrees with its labels and differs from the others.
         source: ``engine``, ``code`` (an engine's caption put right without asking again) or ``rules``.
         original: what the engine had written, where ``source`` is ``code``.
-        issues: an :class:`~captioner.agreement.Issue` each, as a dict; also ``duplicate``, ``near_duplicate`` and ``surplus``.
+        issues: an :class:`~captioner.agreement.Issue` each, as a dict; also ``duplicate``, ``near_duplicate``, ``surplus``
+            and ``judged``.
     """
 
     caption: str
@@ -141,7 +143,10 @@ class Ledger:
         if read_only and not path.is_file():
             raise OutputError(f"{path}: no such ledger")
         with self._storage():
-            uri = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+            mode = "ro" if read_only else "rwc"
+            if read_only and not os.access(path.parent, os.W_OK):
+                mode += "&immutable=1"  # readers of a WAL need to write beside it, unless nobody else can either
+            uri = f"{path.resolve().as_uri()}?mode={mode}"
             self._db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
         try:
             with self._storage():
@@ -286,7 +291,7 @@ class Ledger:
         return None if row is None else Answer(*row)
 
     def add_request(self, request: Request) -> None:
-        """Record what is about to be asked. The system message is the same throughout and stands in the run's file."""
+        """Record what is about to be asked. System messages are the same throughout and stand in the run's file."""
         messages = [asdict(m) for m in request.messages if m.role != "system"]
         with self._storage():
             self._db.execute(

@@ -177,7 +177,7 @@ def table(text):
         (table(""), (), "empty"),
         (table("image,labels,view\n"), (), "no row"),
         (None, ("--set", "schema=chestxray"), "Did you mean 'chestxray14'"),
-        (None, ("--set", "schema=bad.yaml"), "bad.yaml: tables: Field required"),
+        (None, ("--set", "schema=bad.yaml"), "bad.yaml: tables: is missing"),
         (None, ("--set", "prompt=bad.j2"), "bad.j2:1: unknown name 'findngs'. Did you mean 'findings'?"),
         (None, ("--set", "prompt=reprot"), "Did you mean 'report'?"),
         (None, ("--set", "captons=3"), "Did you mean 'captions'?"),

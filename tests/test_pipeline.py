@@ -48,7 +48,7 @@ def test_a_setting_that_is_not_valid_is_named(overrides, message):
     [
         ("", "a pipeline is a mapping"),
         ("- a", "a pipeline is a mapping"),
-        ("captions: 3", "schema: Field required"),
+        ("captions: 3", "schema: is missing"),
         ("schema: [", r"mine\.yaml:\d+:\d+: not valid YAML"),
         ("schema: a\nschema: b", "'schema' stands twice"),
         ("!!python/object/apply:os.system [echo]", "not valid YAML"),

@@ -50,7 +50,7 @@ def test_the_hash_changes_with_a_concept_and_not_with_the_order_of_keys():
             "'nothing' is neither a class code nor a concept",
         ),
         ({"classes": [{"code": "a", "name": "x", "synonims": ["y"]}]}, r"classes\.0\.synonims: unknown key"),
-        ({"classes": [{"code": "a"}]}, r"classes\.0\.name: Field required"),
+        ({"classes": [{"code": "a"}]}, r"classes\.0\.name: is missing"),
         ({"modality": "xry"}, "Did you mean 'xray'"),
         ({"modality": None}, "has no modality"),
         ({"tables": [{"layout": "nmes"}]}, "tables.0"),

@@ -60,6 +60,12 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except OSError as e:
+        if debug:
+            raise
+        place = e.filename or "output"
+        err.print(f"[bold red]error:[/] {escape(f'{place}: {e.strerror or e}')}")
+        sys.exit(1)
     except Exception as e:
         if debug:
             raise

@@ -6,15 +6,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
-from captioner.cli.console import (
-    JsonFlag,
-    err,
-    out,
-    print_json,
-    stoppable,
-)
+from captioner.cli.console import JsonFlag, err, grid, out, print_json, stoppable
+from captioner.errors import UsageError
 
 app = typer.Typer()
 
@@ -29,6 +23,7 @@ def check(
     min_agreement: Annotated[
         float | None, typer.Option(min=0, max=1, help="Exit with 1 if a smaller share of the captions agrees.")
     ] = None,
+    as_json: JsonFlag = False,
 ) -> None:
     """Check captions against their labels.
 
@@ -37,11 +32,15 @@ def check(
     from captioner.captions_file import check_file
     from captioner.schema import load_schema
 
+    if target.exists() and target.samefile(source):
+        raise UsageError(f"{target}: --output is the same file as --input; give it another name")
     agreeing, rows = check_file(load_schema(schema), source, target, labels=labels, caption=caption)
     share = agreeing / rows if rows else 0.0
-    out.print(
-        f"{agreeing:,} of {rows:,} captions agree with their labels ({share:.1%}); verdicts: {target}", markup=False
-    )
+    if as_json:
+        print_json({"captions": rows, "agreeing": agreeing, "agreement": share, "verdicts": str(target)})
+    else:
+        text = f"{agreeing:,} of {rows:,} captions agree with their labels ({share:.1%}); verdicts: {target}"
+        out.print(text, markup=False)
     if min_agreement is not None and share < min_agreement:
         err.print(f"below --min-agreement {min_agreement}")
         raise typer.Exit(1)
@@ -265,9 +264,7 @@ def print_diff(found: Any) -> None:
     out.print(
         f"  {found.only_first:,} images are in {found.first} alone, {found.only_second:,} in {found.second} alone"
     )
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("class", "both", "first only", "second only", "kappa"):
-        table.add_column(column, justify="left" if column == "class" else "right")
+    table = grid("class", "both", "first only", "second only", "kappa", left={"class"})
     for r in found.classes.itertuples():
         table.add_row(escape(r[1]), f"{r.both:,}", f"{r.only_first:,}", f"{r.only_second:,}", f"{r.kappa:.2f}")
     out.print(table)

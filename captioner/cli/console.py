@@ -2,16 +2,43 @@
 
 import contextlib
 import json
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+WIDE = 200
+"""Columns where the output is no terminal: nothing that somebody may copy is cut off."""
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(stderr=stderr, highlight=False, soft_wrap=True, width=WIDE)
+    return console
+
+
+out = _console(stderr=False)
+err = _console(stderr=True)
+
+
+def grid(*names: str, left: Container[str] = ()) -> Table:
+    """Return a table without lines; cells are folded in a narrow terminal, never cut off.
+
+    Args:
+        names: the columns.
+        left: those that are not figures.
+    """
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in names:
+        table.add_column(name, overflow="fold", justify="left" if name in left else "right")
+    return table
+
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 SetOption = Annotated[
@@ -36,6 +63,11 @@ def reporter(*, quiet: bool = False, log_json: bool = False) -> Any:
 def print_json(value: Any) -> None:
     """Print JSON on stdout, and nothing else."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def count(number: int, what: str) -> str:
+    """Return ``"1 folder"``, ``"2 folders"``."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def few(items: Any, limit: int = 3) -> str:

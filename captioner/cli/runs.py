@@ -11,18 +11,8 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
-from captioner.cli.console import (
-    DataOption,
-    JsonFlag,
-    OutOption,
-    SetOption,
-    out,
-    print_json,
-    reporter,
-    stoppable,
-)
+from captioner.cli.console import DataOption, JsonFlag, OutOption, SetOption, grid, out, print_json, reporter, stoppable
 from captioner.errors import UsageError
 
 app = typer.Typer()
@@ -156,7 +146,8 @@ def plan(
     if as_json:
         print_json(asdict(forecast))
         return
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table = grid("what", "how much", left={"what", "how much"})
+    table.show_header = False
     table.add_row("run", f"{prepared.out}/runs/{forecast.run}{' (exists)' if forecast.done else ''}")
     table.add_row("rows", f"{forecast.rows:,}")
     table.add_row(
@@ -195,20 +186,8 @@ def status(
     if as_json:
         print_json(rows)
         return
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in (
-        "run",
-        "complete",
-        "filled",
-        "open",
-        "failed",
-        "given up",
-        "captions",
-        "rejected",
-        "requests",
-        "tokens",
-    ):
-        table.add_column(column, justify="left" if column == "run" else "right")
+    figures = ("complete", "filled", "open", "failed", "given up", "captions", "rejected", "requests", "tokens")
+    table = grid("run", *figures, left={"run"})
     for row in rows:
         states = row["triplets"]
         cells = [states.get(s, 0) for s in ("complete", "filled", "open", "failed", "incomplete")]

@@ -7,14 +7,8 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
-from captioner.cli.console import (
-    JsonFlag,
-    few,
-    out,
-    print_json,
-)
+from captioner.cli.console import JsonFlag, count, few, grid, out, print_json
 from captioner.errors import UsageError
 
 prompt_app = typer.Typer(help="Look at prompts.", no_args_is_help=True)
@@ -94,9 +88,7 @@ def schema_list(as_json: JsonFlag = False) -> None:
     if as_json:
         print_json(rows)
         return
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("id", "title", "classes", "modality", "anatomy"):
-        table.add_column(column, justify="right" if column == "classes" else "left")
+    table = grid("id", "title", "classes", "modality", "anatomy", left={"id", "title", "modality", "anatomy"})
     for row in rows:
         table.add_row(row["id"], escape(row["title"]), str(row["classes"]), few(row["modality"]), few(row["anatomy"]))
     out.print(table)
@@ -125,13 +117,12 @@ def schema_show(
     for table in loaded.tables:
         files = ", ".join(f.match for f in table.files) or "folders"
         out.print(f"table: {table.layout}: {files}", markup=False)
-    grid = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("code", "name", "kind", "group", "other wordings"):
-        grid.add_column(column)
+    names = ("code", "name", "kind", "group", "other wordings")
+    classes = grid(*names, left=names)
     for item in loaded.classes:
         group = f"{item.group} {'' if item.level is None else item.level}" if item.group else ""
-        grid.add_row(*map(escape, (item.code, item.name, item.kind, group, few(item.wordings[1:], 5))))
-    out.print(grid)
+        classes.add_row(*map(escape, (item.code, item.name, item.kind, group, few(item.wordings[1:], 5))))
+    out.print(classes)
 
 
 @schema_app.command("lint")
@@ -156,10 +147,11 @@ def schema_lint(
         for p in problems:
             style = "red" if p["level"] == "error" else "yellow"
             out.print(
-                f"[{style}]{p['level']}[/] {escape(str(p['schema']))}: {escape(p['where'])}: {escape(p['message'])} {escape(p['fix'])}"
+                f"[{style}]{p['level']}[/] {escape(str(p['schema']))}: {escape(p['where'])}: {escape(p['message'])}: {escape(p['fix'])}"
             )
         errors = sum(p["level"] == "error" for p in problems)
-        out.print(f"{len(names)} schema{'s' * (len(names) != 1)}: {errors} errors, {len(problems) - errors} warnings")
+        counts = (count(len(names), "schema"), count(errors, "error"), count(len(problems) - errors, "warning"))
+        out.print(f"{counts[0]}: {counts[1]}, {counts[2]}")
     if any(p["level"] == "error" for p in problems):
         raise typer.Exit(1)
 

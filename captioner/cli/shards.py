@@ -7,14 +7,7 @@ from typing import Annotated
 
 import typer
 
-from captioner.cli.console import (
-    JsonFlag,
-    err,
-    out,
-    print_json,
-    reporter,
-    stoppable,
-)
+from captioner.cli.console import JsonFlag, count, err, out, print_json, reporter, stoppable
 
 shards_app = typer.Typer(help="Image shards, caption shards, and whether they are whole.", no_args_is_help=True)
 
@@ -76,13 +69,14 @@ def shards_verify(
     images = folder / "images"
     runs = sorted(folder.glob("runs/*/captions"))
     folders = [images, *runs] if images.is_dir() else [folder]
-    problems = [p for each in folders for p in verify(each, images=images if each in runs else None)]
+    problems = [(each, p) for each in folders for p in verify(each, images=images if each in runs else None)]
     if as_json:
-        print_json([asdict(p) for p in problems])
+        print_json([{"folder": str(each)} | asdict(p) for each, p in problems])
     else:
-        for problem in problems:
-            err.print(f"{problem.file}: {problem.code}: {problem.reason}", markup=False)
-        out.print(f"{len(folders)} folders: " + (f"{len(problems)} problems" if problems else "all shards are whole"))
+        for each, problem in problems:
+            err.print(f"{each / problem.file}: {problem.code}: {problem.reason}", markup=False)
+        found = count(len(problems), "problem") if problems else "all shards are whole"
+        out.print(f"{count(len(folders), 'folder')}: {found}")
     if problems:
         raise typer.Exit(1)
 
