@@ -5,7 +5,6 @@ then complete, given up, or open for the next wave, which asks again with what w
 ledger, and what to ask next is a function of the ledger alone: a run that was killed goes on where it was.
 """
 
-import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from captioner.agreement import Checker, Verdict
 from captioner.agreement.repair import repair_in_code
 from captioner.agreement.sets import NEAR_DUPLICATE, twin_of, words_of
+from captioner.answers import json_of
 from captioner.engines import Answer, Engine, Message, Request, Sampling
 from captioner.errors import EngineError
+from captioner.judge import CaptionJudge
 from captioner.prompts import Failure, Prompt
 from captioner.schema import LabelSchema, hash_of
 from captioner.store import Attempt, CheckedCaption, Ledger, Status
@@ -98,6 +99,7 @@ class Generator:
         ledger: the run's.
         settings: how far to go for a triplet.
         limits: when to stop asking.
+        judge: a second opinion on captions that the rules pass; none if None.
 
     Attributes:
         stopped: why no more is asked, None while it is; setting it lets what is in flight come home.
@@ -112,6 +114,7 @@ class Generator:
         settings: LoopSettings,
         *,
         limits: Limits | None = None,
+        judge: CaptionJudge | None = None,
     ) -> None:
         self.schema = schema
         self.prompt = prompt
@@ -119,11 +122,13 @@ class Generator:
         self.ledger = ledger
         self.settings = settings
         self.limits = limits or Limits()
+        self.second = judge
         self.checker = Checker(schema)
         self.stopped: str | None = None
         self._asked = 0
         self._cost = 0.0
         self._barren: list[str] | None = []
+        self._unjudged: list[tuple[Triplet, Answer, list[Request]]] = []
 
     async def run(self, only: frozenset[str] | None = None, on_change: Callable[[], None] = lambda: None) -> None:
         """Work until no triplet is open, a limit is reached, or somebody sets ``stopped``.
@@ -181,6 +186,36 @@ class Generator:
         ) in waiting.values():  # an engine that leaves a request out must not make the loop go round for ever
             for triplet in triplets:
                 self.ledger.set_status(triplet.id, "failed")
+        if self.second is not None and self._unjudged:
+            await self._second_opinions(self.second, on_change)
+
+    async def _second_opinions(self, judge: CaptionJudge, on_change: Callable[[], None]) -> None:
+        """Ask the judge about this wave's captions, and take the answers that waited for it."""
+        pending, self._unjudged = self._unjudged, []
+
+        def questions() -> Iterator[Request]:
+            asked: set[str] = set()
+            for _, _, requests in pending:
+                for request in requests:
+                    if request.key in asked:
+                        continue
+                    if self._full():
+                        return
+                    asked.add(request.key)
+                    self.ledger.add_request(request)
+                    self._asked += 1
+                    yield request
+
+        answers: AsyncIterator[Answer] = judge.engine.answers(questions())
+        async for answer in answers:
+            self.ledger.add_answer(answer)
+            self._cost += self.limits.cost_of(answer.prompt_tokens, answer.completion_tokens)
+        for triplet, answer, _ in pending:
+            self._take(triplet, answer)
+            on_change()
+        left, self._unjudged = self._unjudged, []
+        for triplet, _, _ in left if self.stopped is None else ():  # a judge that leaves a question out
+            self.ledger.set_status(triplet.id, "failed")
 
     def _full(self) -> bool:
         """Say whether no more may be asked, and remember why."""
@@ -268,11 +303,36 @@ class Generator:
         if captions and len(captions) != missing:
             problems.append(f"{len(captions)} captions where {missing} were asked for")
         checked = self.judge(triplet, captions, [c.caption for c in earlier])
+        if self.second is not None:
+            open_, opinions = self._opinions(self.second, triplet, checked)
+            if open_:
+                # Nothing is recorded yet: the answer is in the ledger, and will be taken again with the judge's verdicts.
+                self._unjudged.append((triplet, answer, open_))
+                return
+            if any(o.text is None for o in opinions.values()):
+                self.ledger.set_status(triplet.id, "failed")
+                return
+            checked = [self.second.apply(c, opinions[i]) if i in opinions else c for i, c in enumerate(checked)]
         attempt = Attempt(number, self._kind(number), answer.key, tuple(problems), tuple(checked))
         status: Status = (
             "complete" if len(earlier) + sum(c.accepted for c in checked) == self.settings.captions else "open"
         )
         self.ledger.add_attempt(triplet.id, attempt, status)
+
+    def _opinions(
+        self, judge: CaptionJudge, triplet: Triplet, checked: Sequence[CheckedCaption]
+    ) -> tuple[list[Request], dict[int, Answer]]:
+        """Return what is still to be asked about captions, and the judge's answers by the captions' places."""
+        open_, opinions = [], {}
+        for i, caption in enumerate(checked):
+            if judge.wants(caption):
+                request = judge.request(triplet, caption)
+                answer = self.ledger.answer(request.key)
+                if answer is None:
+                    open_.append(request)
+                else:
+                    opinions[i] = answer
+        return open_, opinions
 
     def judge(self, triplet: Triplet, captions: Sequence[str], earlier: Sequence[str]) -> list[CheckedCaption]:
         """Check captions against a triplet and against each other, repairing in code what needs no LLM.
@@ -352,7 +412,6 @@ def _sentence(issue: Any) -> str:
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\ufffd]")
-_THOUGHT = re.compile(r"\A.*</think>", re.DOTALL)
 
 
 def parse_answer(answer: Answer) -> tuple[list[str], list[str]]:
@@ -361,19 +420,9 @@ def parse_answer(answer: Answer) -> tuple[list[str], list[str]]:
     What surrounds the JSON (a fence, a thought, "Here are …") does no harm. An answer that was cut off, or holds no JSON,
     or control characters, gives no captions: a part of it may look whole and not be.
     """
-    if answer.finish_reason == "length":
-        return [], ["the answer was cut off because it was too long (finish_reason 'length')"]
-    if answer.finish_reason == "content_filter":
-        return [], ["the answer was held back by the server's content filter"]
-    text = _THOUGHT.sub("", answer.text or "")
-    data: Any = None
-    start = min((i for i in (text.find("{"), text.find("[")) if i >= 0), default=-1)
-    try:
-        data, _ = json.JSONDecoder().raw_decode(text, start) if start >= 0 else (None, 0)
-    except json.JSONDecodeError as e:
-        return [], [f'the answer is not JSON of the form {{"captions": ["…"]}}: {e.msg}']
-    except RecursionError:
-        return [], ["the answer is nested too deeply"]
+    data, problem = json_of(answer, '{"captions": ["…"]}')
+    if problem is not None:
+        return [], [problem]
     if isinstance(data, list):
         data = {"captions": data}
     try:

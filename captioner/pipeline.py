@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -53,6 +53,17 @@ class LoopLimits(Model):
     regenerations: int = Field(default=1, ge=0, le=20)
     fill: Literal["rules", "none"] = Field(default="rules", description="who completes what the LLM cannot")
     near_duplicate: float = Field(default=0.9, gt=0, le=1)
+
+
+class JudgeSettings(Model):
+    """A language model's second opinion on captions that the rules pass."""
+
+    engine: Mapping[str, Any] = Field(description="name (openai, batch, vllm) and its settings, as for engine")
+    of: Literal["warnings", "all"] | tuple[str, ...] = Field(
+        default="warnings",
+        description="which accepted captions it is shown: those with a warning, all, or those with warnings of these codes "
+        "or details",
+    )
 
 
 class ShardSettings(Model):
@@ -114,6 +125,7 @@ class PipelineSpec(Model):
     data: DataSettings = DataSettings()
     triplets: TripletSettings = TripletSettings()
     loop: LoopLimits = LoopLimits()
+    judge: JudgeSettings | None = None
     limits: LimitSettings = LimitSettings()
     price: PriceSettings = PriceSettings()
     shards: ShardSettings = ShardSettings()
@@ -176,6 +188,7 @@ def setting_names(model: type[Model], prefix: str = "") -> list[str]:
     names = []
     for name, info in model.model_fields.items():
         names.append(prefix + (info.alias or name))
-        if isinstance(info.annotation, type) and issubclass(info.annotation, Model):
-            names += setting_names(info.annotation, f"{prefix}{name}.")
+        for kind in (info.annotation, *get_args(info.annotation)):  # a section may be left out altogether
+            if isinstance(kind, type) and issubclass(kind, Model):
+                names += setting_names(kind, f"{prefix}{name}.")
     return names

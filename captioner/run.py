@@ -26,6 +26,7 @@ from captioner.errors import PipelineError, SchemaError, did_you_mean
 from captioner.folder import claim, lock
 from captioner.generate import Generator, Limits, LoopSettings
 from captioner.images import locate
+from captioner.judge import INSTRUCTIONS, CaptionJudge
 from captioner.pipeline import PipelineSpec
 from captioner.prompts import Prompt, load_prompt
 from captioner.schema import LabelSchema, hash_of, load_schema
@@ -120,6 +121,7 @@ class Plan:
     triplets: tuple[Triplet, ...]
     index: "np.ndarray[Any, Any]"
     with_images: bool
+    judge: CaptionJudge | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -153,9 +155,18 @@ class Plan:
     def hash(self) -> str:
         """Sixteen hex digits over everything that decides what the captions are."""
         triplets = self.spec.triplets.model_dump(mode="json", exclude={"all"})
+        judge = [self.judge.hash] if self.judge else []
         return hash_of(
-            [self.schema.hash, self.prompt.hash, self.engine.name, self.engine.model, asdict(self.settings), triplets]
+            [
+                *(self.schema.hash, self.prompt.hash, self.engine.name, self.engine.model),
+                *(asdict(self.settings), triplets, *judge),
+            ]
         )
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """All that are asked."""
+        return (self.engine, self.judge.engine) if self.judge else (self.engine,)
 
     @property
     def run(self) -> str:
@@ -208,6 +219,7 @@ def prepare(spec: PipelineSpec, report: Reporter | None = None) -> Plan:
         raise SchemaError(f"{schema.id}: {problems[0].where}: {problems[0].message} {problems[0].fix}{more}")
     prompt = load_prompt(spec.prompt)
     engine = engines.make(spec.engine, schema)
+    judge = _judge(spec, schema)
     for name in spec.triplets.attributes:
         if name not in schema.attributes:
             known = ", ".join(schema.attributes) or "none"
@@ -237,7 +249,26 @@ def prepare(spec: PipelineSpec, report: Reporter | None = None) -> Plan:
     if spec.triplets.per == "image" and not attributes:
         attributes = tuple(schema.attributes)
     triplets, index = distinct(schema, samples, negatives=spec.triplets.negatives, attributes=attributes)
-    return Plan(spec, schema, prompt, engine, samples, triplets, index, with_images, notes)
+    return Plan(spec, schema, prompt, engine, samples, triplets, index, with_images, judge, notes)
+
+
+def _judge(spec: PipelineSpec, schema: LabelSchema) -> CaptionJudge | None:
+    if spec.judge is None:
+        return None
+    try:
+        engine = engines.make(spec.judge.engine, schema)
+    except PipelineError as e:
+        raise PipelineError(f"judge.{e}") from None
+    if engine.name == "rules":
+        raise PipelineError("judge.engine: name a model; the built-in writer cannot judge.")
+    of = spec.judge.of
+    unknown = [] if isinstance(of, str) else [name for name in of if name not in {*agreement.CODES, *agreement.DETAILS}]
+    if unknown:
+        known = [*agreement.CODES, *agreement.DETAILS]
+        raise PipelineError(
+            f"judge.of: {unknown[0]!r} is no code or detail of an issue.{did_you_mean(unknown[0], known)}"
+        )
+    return CaptionJudge(schema, engine, None if isinstance(of, str) else frozenset(of), everything=of == "all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,8 +367,9 @@ def execute(plan: Plan, report: Reporter | None = None) -> Summary:
         claim(plan.out, plan.schema.id)
         folder = plan.out / "runs" / plan.run
         folder.mkdir(parents=True, exist_ok=True)
-        if isinstance(plan.engine, engines.KeepsFiles):
-            plan.engine.keep_in(folder / "batches")
+        for engine, name in zip(plan.engines, ("batches", "judge_batches"), strict=False):
+            if isinstance(engine, engines.KeepsFiles):
+                engine.keep_in(folder / name)
         with Ledger(folder / "ledger.sqlite", plan.hash) as ledger:
             return asyncio.run(_stages(plan, ledger, folder, report))
 
@@ -345,13 +377,15 @@ def execute(plan: Plan, report: Reporter | None = None) -> Summary:
 async def _stages(plan: Plan, ledger: Ledger, folder: Path, report: Reporter) -> Summary:
     try:
         # Before the images: a key that does not work shows in a second, not after an hour of copying.
-        await plan.engine.check()
+        for engine in plan.engines:
+            await engine.check()
         atomic.write(folder / "pipeline.yaml", _resolved(plan).encode())
         images = _images(plan, report) if plan.with_images else None
         outputs.write_rejected_rows(plan.out / "rejected_rows.csv", plan.samples.rejects)
         stopped = await _generate(plan, ledger, report)
     finally:
-        await plan.engine.close()
+        for engine in plan.engines:
+            await engine.close()
     report.start("writing captions", None)
     sets = outputs.support_sets(plan.schema, ledger)
     outputs.write_parquet(folder / "support_sets.parquet", sets, outputs.SUPPORT_SETS)
@@ -402,7 +436,9 @@ async def _generate(plan: Plan, ledger: Ledger, report: Reporter) -> str | None:
         totals = ledger.totals()
         report.advance(sum(n for s, n in totals.triplets.items() if s != "open"), totals)
 
-    generator = Generator(plan.schema, plan.prompt, plan.engine, ledger, plan.settings, limits=plan.limits)
+    generator = Generator(
+        plan.schema, plan.prompt, plan.engine, ledger, plan.settings, limits=plan.limits, judge=plan.judge
+    )
     with _drained_by_ctrl_c(generator, report):
         await generator.run(frozenset(t.id for t in asked), _seldom(changed))
     changed()
@@ -522,10 +558,19 @@ IMAGE_CODES = frozenset(
 
 def _resolved(plan: Plan) -> str:
     """Return the run's own pipeline file: every setting, what the names stood for, and no secret."""
-    settings = plan.spec.model_dump(mode="json", by_alias=True, exclude={"engine"})
+    settings = plan.spec.model_dump(mode="json", by_alias=True, exclude={"engine", "judge"})
     engine = {"name": plan.engine.name, "model": plan.engine.model} | _without_secrets(plan.spec.engine)
+    judge: dict[str, Any] = {}
+    if plan.judge is not None and plan.spec.judge is not None:
+        model = {"name": plan.judge.engine.name, "model": plan.judge.engine.model}
+        of = plan.spec.judge.model_dump(mode="json", include={"of"})
+        judge = {
+            "judge": {"engine": model | _without_secrets(plan.spec.judge.engine), **of},
+            "judge_text": INSTRUCTIONS,
+        }
     record = settings | {
         "engine": engine,
+        **judge,
         "run": plan.run,
         "hashes": {"run": plan.hash, "schema": plan.schema.hash, "prompt": plan.prompt.hash},
         "resolved_schema": plan.schema.model_dump(mode="json", exclude_defaults=True),

@@ -12,9 +12,20 @@
 from captioner.agreement.check import Checker, check_caption
 from captioner.agreement.issues import CODES, Issue, Verdict
 from captioner.agreement.lint import LintProblem, lint
+from captioner.agreement.triggers import KINDS as DETAILS
 from captioner.agreement.wordings import accepted
 
-__all__ = ["CODES", "Checker", "Issue", "LintProblem", "Verdict", "accepted_wordings", "check_caption", "lint"]
+__all__ = [
+    "CODES",
+    "DETAILS",
+    "Checker",
+    "Issue",
+    "LintProblem",
+    "Verdict",
+    "accepted_wordings",
+    "check_caption",
+    "lint",
+]
 
 from captioner.schema import LabelSchema, load_schema
 
