@@ -52,7 +52,7 @@ format: .venv/.ready ## put the formatting right
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/.ready ## the figures of the README
+bench: .venv/.ready ## every figure that the documentation quotes
 	$(BIN)/python -m benchmarks
 
 clean: ## remove the private environments and caches

@@ -42,7 +42,15 @@ MOST_CLASSES = 400
 SEPARATORS = ("|", ";", ",")
 
 
-def draft(table: Path, *, schema_id: str, modality: str, anatomy: str, library: Library | None = None) -> str:
+def draft(
+    table: Path,
+    *,
+    schema_id: str,
+    modality: str,
+    anatomy: str,
+    column: str | None = None,
+    library: Library | None = None,
+) -> str:
     """Return the YAML of a schema for a table, or for a folder whose subfolders are the classes.
 
     The names of classes are looked up among the concepts; those that are found take their wordings from there, the others
@@ -53,6 +61,7 @@ def draft(table: Path, *, schema_id: str, modality: str, anatomy: str, library: 
         schema_id: the schema's id.
         modality: id of the modality.
         anatomy: id of the anatomy.
+        column: the column of labels; guessed if None.
         library: the concepts; those that are installed if None.
 
     Raises:
@@ -65,16 +74,23 @@ def draft(table: Path, *, schema_id: str, modality: str, anatomy: str, library: 
             raise SchemaError(
                 f"no {what} {value!r}.{did_you_mean(value, known)} There are: {', '.join(sorted(known))}."
             )
-    layout, labels = _folders(table) if table.is_dir() else _columns(Sheet(table), table.name)
+    layout, labels = _folders(table) if table.is_dir() else _columns(Sheet(table), table.name, column)
     if len(labels) > MOST_CLASSES:
         raise TableError(f"{table}: {len(labels):,} different labels: this does not look like a column of classes")
+    known_fields = {name.partition(".")[0] for name in library.concepts}
+    near = (anatomy, modality, *library.anatomies[anatomy].within, "general")
+    fields = [f for f in dict.fromkeys(near) if f in known_fields]
+    head = {"id": schema_id, "title": schema_id, "modality": modality, "anatomy": anatomy, "fields": fields}
     lines = [
-        f"# A draft from {table.name}. Look at every class: is the name what a specialist would write, with no abbreviation?",
-        "# Then: captioner schema lint THIS_FILE",
-        *_yaml({"id": schema_id, "title": schema_id, "modality": modality, "anatomy": anatomy, "tables": [layout]}),
+        f"# A draft from {table.name}. Look at every class:",
+        "# - is its name what a specialist would write, with no abbreviation?",
+        "# - does it show another body region, or is it made by other means? Then give it 'anatomy: …' or 'modality: …'.",
+        "# - its kind is finding, unless it says grade, normal, absence (with 'denies: …'), organ, tissue or device.",
+        "# fields: files of concepts/ whose diseases a caption could wrongly name.",
+        "# Then: captioner schema lint THIS_FILE. What each key means: docs/schema-files.md.",
+        *_yaml(head | {"tables": [layout]}),
         "classes:",
     ]
-    fields = (anatomy, modality, *library.anatomies[anatomy].within, "general")
     for label in labels:
         lines += _entry(label, fields, library)
     return "\n".join(lines) + "\n"
@@ -120,7 +136,7 @@ def _folders(root: Path) -> tuple[dict[str, object], list[str]]:
     return {"layout": "folders"}, sorted(labels)
 
 
-def _columns(sheet: Sheet, name: str) -> tuple[dict[str, object], list[str]]:
+def _columns(sheet: Sheet, name: str, chosen: str | None) -> tuple[dict[str, object], list[str]]:
     positions = [i for i, column in enumerate(sheet.names) if column]
     read = sheet.read(positions)
     cells = {sheet.names[i]: read.cells[i] for i in positions}
@@ -133,9 +149,13 @@ def _columns(sheet: Sheet, name: str) -> tuple[dict[str, object], list[str]]:
         for column, values in distinct.items()
         if column != image and set(values) <= {"0", "1", "0.0", "1.0", "-1", "-1.0", ""} and len(set(values) - {""}) > 1
     ]
-    if len(binary) >= 2:
+    if len(binary) >= 2 and chosen is None:
         return {"layout": "one_hot"} | base | {"columns": {c: c for c in binary}}, binary
-    column = _label_column(distinct, image, rows)
+    column = chosen or _label_column(distinct, image, rows)
+    if column not in distinct:
+        raise TableError(
+            f"{sheet.path}: no column {column!r}.{did_you_mean(column, distinct)} There are: {', '.join(distinct)}."
+        )
     values = [v for v in distinct[column] if v]
     if lists := [parse_list(v) for v in values if v.startswith("[")]:
         return {"layout": "literals"} | base | {"column": column}, _sorted(x for one in lists for x in one or ())

@@ -5,8 +5,11 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
+from captioner.agreement import lint
 from captioner.pipeline import PipelineSpec, setting_names
+from captioner.schema import LabelClass, json_schema, parse_schema
 from tests.conftest import REPOSITORY
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
@@ -53,3 +56,18 @@ def test_every_link_to_a_file_leads_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         if not re.match(r"[a-z]+:", target):
             assert (page.parent / target).exists(), target
+
+
+def test_the_example_of_a_schema_file_is_a_schema_that_lints_clean():
+    text = (REPOSITORY / "docs" / "schema-files.md").read_text(encoding="utf-8")
+    example = re.search(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[1]
+    assert lint(parse_schema(yaml.safe_load(example))) == []
+
+
+def test_the_page_on_schema_files_names_every_key_of_a_class_and_of_a_layout():
+    text = (REPOSITORY / "docs" / "schema-files.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z_]+)`", text))
+    assert set(LabelClass.model_fields) - {"note"} <= named
+    layouts = json_schema()["$defs"]
+    keys = {k for name, model in layouts.items() if name.endswith("Table") for k in model["properties"]}
+    assert keys - {"layout"} <= named

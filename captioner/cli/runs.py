@@ -174,6 +174,7 @@ def status(
 
     Example: captioner status out/chestxray14
     """
+    from captioner.progress import counts
     from captioner.store import Ledger
 
     ledgers = sorted(folder.glob("ledger.sqlite")) or sorted(folder.glob("runs/*/ledger.sqlite"))
@@ -186,14 +187,14 @@ def status(
     if as_json:
         print_json(rows)
         return
-    figures = ("complete", "filled", "open", "failed", "given up", "captions", "rejected", "requests", "tokens")
-    table = grid("run", *figures, left={"run"})
     for row in rows:
-        states = row["triplets"]
-        cells = [states.get(s, 0) for s in ("complete", "filled", "open", "failed", "incomplete")]
-        cells += [row["accepted"], row["rejected"], row["requests"], row["prompt_tokens"] + row["completion_tokens"]]
-        table.add_row(row["run"], *(f"{c:,}" for c in cells))
-    out.print(table)
+        out.print(f"[bold]{escape(row['run'])}[/]")
+        tokens = row["prompt_tokens"] + row["completion_tokens"]
+        out.print(f"  triplets    {counts(row['triplets']) or 'none'}")
+        out.print(f"  captions    {row['accepted']:,} accepted, {row['rejected']:,} refused")
+        out.print(f"  requests    {row['requests']:,} answered, {row['sent']:,} sent, {tokens:,} tokens")
+        for reason, number in row["by_error"].items():
+            out.print(f"  no answer   {number:,} x {reason}", markup=False)
 
 
 def pipeline_of(name: str, data: Path | None, out_dir: Path | None, settings: list[str] | None) -> Any:
@@ -230,7 +231,8 @@ def print_summary(summary: Any) -> None:
     if summary.images is not None:
         out.print(f"  images      {summary.images:,} in shards")
     out.print(f"  triplets    {sum(states.values()):,} ({counts(states)})")
-    out.print(f"  captions    {summary.captions:,} accepted ({counts(summary.sources)}), {summary.rejected:,} refused")
+    sources = f" ({counts(summary.sources)})" if summary.sources else ""
+    out.print(f"  captions    {summary.captions:,} accepted{sources}, {summary.rejected:,} refused")
     if summary.rejected_by_code:
         out.print(f"  refused for {counts(summary.rejected_by_code)}")
     if summary.prompt_tokens:

@@ -33,7 +33,7 @@ def prompt_show(
     schema: Annotated[str, typer.Argument(help="A schema's id or file.")],
     labels: Annotated[str, typer.Option("--labels", help="Labels, joined by | or by the schema's own separator.")],
     prompt: Annotated[str, typer.Option("--prompt", help="A prompt's name or file.")] = "template",
-    count: Annotated[int, typer.Option("--captions", min=1, help="How many captions are asked for.")] = 10,
+    count: Annotated[int, typer.Option("--captions", min=1, max=100, help="How many captions are asked for.")] = 10,
     attributes: Annotated[
         list[str] | None, typer.Option("--attribute", metavar="name=value", help="An attribute; may be repeated.")
     ] = None,
@@ -51,7 +51,13 @@ def prompt_show(
     from captioner.triplets import make_triplet
 
     loaded = load_schema(schema)
-    pairs = [a.partition("=")[::2] for a in attributes or ()]
+    pairs = []
+    for given in attributes or ():
+        name, equals, value = given.partition("=")
+        if not equals or name not in loaded.attributes:
+            known = ", ".join(loaded.attributes) or "none"
+            raise UsageError(f"--attribute {given!r}: write name=value; the schema's attributes are: {known}")
+        pairs.append((name, value))
     triplet = make_triplet(loaded, Labels(parse_labels(labels, loaded)), attributes=pairs)
     messages = load_prompt(prompt).render(loaded, triplet, count)
     if as_json:
@@ -164,6 +170,7 @@ def schema_new(
     schema_id: Annotated[
         str | None, typer.Option("--id", help="The schema's id; the table's name if left out.")
     ] = None,
+    column: Annotated[str | None, typer.Option("--column", help="The column of labels; guessed if left out.")] = None,
     target: Annotated[
         Path | None, typer.Option("--out", help="The file to write; label_schemas/ID.yaml if left out.")
     ] = None,
@@ -172,18 +179,29 @@ def schema_new(
 
     Example: captioner schema new labels.csv --modality xray --anatomy chest
     """
+    from captioner import resources
     from captioner.scaffold import draft
 
     if not table.exists():
         raise UsageError(f"{table}: no such file or folder")
     name = schema_id or re.sub(r"[^a-z0-9]+", "_", table.name.partition(".")[0].lower()).strip("_") or "dataset"
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name):
+        raise UsageError(
+            f"--id {name!r}: small letters, digits and underscores, and a letter first, such as my_dataset"
+        )
+    if target is None and name in resources.names("label_schemas"):
+        raise UsageError(
+            f"--id {name!r}: there is a schema of this name; choose another (captioner schema show {name})"
+        )
     path = target or Path("label_schemas") / f"{name}.yaml"
     if path.exists():
         raise UsageError(f"{path}: exists already; choose another file with --out")
-    text = draft(table, schema_id=name, modality=modality, anatomy=anatomy)
+    text = draft(table, schema_id=name, modality=modality, anatomy=anatomy, column=column)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    out.print(f"wrote {path}. Next: look at every class in it, then", markup=False)
+    out.print(
+        f"wrote {path}. Next: look at every class in it (its name, and the body region it shows), then", markup=False
+    )
     out.print(f"  captioner schema lint {path}", markup=False)
     out.print(f"  captioner run {name} --data {table if table.is_dir() else table.parent}", markup=False)
 

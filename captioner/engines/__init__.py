@@ -140,10 +140,10 @@ def make(settings: Mapping[str, Any], schema: LabelSchema) -> Engine:
     try:
         return kind(settings_kind.model_validate(given))
     except ValidationError as e:
-        place = str(e.errors()[0]["loc"][0]) if e.errors()[0]["loc"] else ""
         known = settings_kind.model_fields
-        hint = did_you_mean(place, known) if place not in known else ""
-        raise PipelineError(f"engine.{explain(e)}.{hint}") from None
+        unknown = next((str(i["loc"][0]) for i in e.errors() if i["type"] == "extra_forbidden"), None)
+        hint = did_you_mean(unknown, known) or f" There are: {', '.join(known)}." if unknown else ""
+        raise PipelineError(f"engine: {explain(e)}.{hint}") from None
 
 
 def _kind(name: str) -> tuple[Callable[[Any], Engine], type[BaseModel]]:
