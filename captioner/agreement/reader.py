@@ -329,6 +329,7 @@ class _Reader:
             return found, used
         table = self.vocabulary.structures
         terms = self.vocabulary.terms
+        known: dict[vb.Words, dict[int, tuple[int, ...]]] = {}
         for start, end, index in self.layers[vb.ABNORMAL]:
             if any(
                 s <= start and e >= end and e - s > end - start and terms[i].meanings
@@ -337,11 +338,17 @@ class _Reader:
                 continue
             head = self.vocabulary.abnormal[index]
             # Only what the word can speak of: in "a tear of the ACL in the knee" no tear is the knee's.
-            able = {
-                i: owners
-                for i in {h[2] for h in structures}
-                if (owners := tuple(m for m, heads in table[i] if heads is None or head in heads or head[-1:] in heads))
-            }
+            able = known.get(head)
+            if able is None:
+                able = known[head] = {
+                    i: owners
+                    for i in {h[2] for h in structures}
+                    if (
+                        owners := tuple(
+                            m for m, heads in table[i] if heads is None or head in heads or head[-1:] in heads
+                        )
+                    )
+                }
             # "gallbladder condition" is a disease, "the condition of the gallbladder" none.
             targets = [h for h in structures if h[2] in able]
             if head == _VAGUE:

@@ -20,6 +20,8 @@ _LEAVING_OPEN = frozenset("may might could believed thought felt assumed would".
 _AUXILIARY = frozenset("cannot not can to could should may might would".split())
 _AFTER_PREDICATE = frozenset((".", ",", ";", ":", "and", "but", "on", "in", "?", "by", "here"))
 _INFINITE = frozenset(("be", "been", "being"))
+_SURE = frozenset(("definite", "certain"))
+"""In a list of what is denied these say no more than the denial: "no opacity, effusion or definite nodule"."""
 _OPENING = frozenset(("-", '"'))
 _SKIP_BACK = (
     lx.NEUTRAL_ADVERB | lx.BE | frozenset(("have", "has", "had", "can", "could", "will", "would", "does", "do", "did"))
@@ -247,7 +249,7 @@ class _Machine:
                     return k
                 if kind in _FORWARD_KINDS and (kind != lx.HEDGE_F or words[k - 1] in (",", "and", "or", "with")):
                     return k
-                if kind == lx.PSEUDO:
+                if kind == lx.PSEUDO and word not in _SURE:
                     return k
             if word in lx.STOP:
                 return k
@@ -271,7 +273,7 @@ class _Machine:
                 and words[k - 1] not in _LIST_JOIN
             ):
                 last_open = k
-            elif word in lx.FINITE and k > at and word not in _INFINITE:
+            elif word in lx.FINITE and k > at and word not in _INFINITE and words[k - 1] != "to":
                 if subject:
                     if not evidence:
                         return k
@@ -315,7 +317,9 @@ class _Machine:
                     return word in lx.DETERMINER
             elif w in lx.STOP or w in _HARD:
                 break
-            elif w in lx.FINITE or (w in lx.PREDICATE and j > k and not joined and self.closes(j, b)):
+            elif (w in lx.FINITE and words[j - 1] != "to") or (
+                w in lx.PREDICATE and j > k and not joined and self.closes(j, b)
+            ):
                 return not (subject and joined)
             elif w in ("normal", "clear", "unremarkable", "healthy") and j == k:
                 return True

@@ -246,6 +246,34 @@ def test_a_word_of_state_says_no_more_than_it_says(label, caption):
 
 
 @pytest.mark.parametrize(
+    ("label", "caption"),
+    [
+        ("Pneumonia", "Chest X-ray on which there is no focal opacity to suggest a pneumonia."),
+        ("Pneumonia", "There is no focal consolidation to suggest pneumonia on this chest X-ray."),
+        ("Effusion", "No focal consolidation, pneumothorax or definite pleural effusion on this chest X-ray."),
+        ("Effusion", "No infiltrate, suspicious opacity, pneumothorax or certain pleural effusion on this chest film."),
+        ("Effusion", "Chest X-ray with no blunting to suggest a large pleural effusion."),
+        ("Nodule", "No opacity to indicate pneumonia, or definite nodule, on this chest X-ray."),
+    ],
+)
+def test_a_denial_passes_through_an_infinitive_and_a_word_of_certainty(label, caption):
+    assert "negated_label" in codes(caption, [label], load_schema("chestxray14"))
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "Chest X-ray with no mass but findings to suggest pneumonia.",
+        "Chest X-ray with no effusion; there is an opacity to suggest pneumonia.",
+        "Chest X-ray with definite pneumonia and no pleural effusion.",
+        "No effusion, but definite pneumonia, on this chest X-ray.",
+    ],
+)
+def test_what_follows_a_denial_in_a_statement_of_its_own_is_not_denied(caption):
+    assert codes(caption, ["Pneumonia"], load_schema("chestxray14")) == set()
+
+
+@pytest.mark.parametrize(
     ("caption", "open_"),
     [
         ("Chest X-ray with pneumothorax or skin fold.", True),
