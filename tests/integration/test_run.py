@@ -155,7 +155,7 @@ def test_killed_at_random_moments_and_started_again_a_run_loses_nothing_and_ends
         assert captioner(*arguments(server, "killed")).returncode == 0
         repeated = questions(server)
     assert set(repeated) == set(ideal)
-    assert len(repeated) <= len(ideal) + 7 * concurrency
+    assert len(repeated) <= len(ideal) + 6 * concurrency
     mine = {name: data.replace(b"/killed", b"/whole") for name, data in content(demo / "killed").items()}
     whole = content(demo / "whole")
     assert mine.keys() == whole.keys()
