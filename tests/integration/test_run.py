@@ -132,15 +132,8 @@ def test_killed_at_random_moments_and_started_again_a_run_loses_nothing_and_ends
         assert captioner(*arguments(server, "whole")).returncode == 0
         ideal = questions(server)
         server.bodies.clear()
-        for patience in (
-            0,
-            1,
-            4,
-            6,
-            3,
-            7,
-            5,
-        ):  # the first kills hit the table and the images, the later ones the captions
+        # The first kills hit the table and the images, the later ones the captions.
+        for patience in (0, 1, 3, 4, 2, 5):
             asked = len(server.bodies)
             process = subprocess.Popen(
                 command(*arguments(server, "killed")), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
