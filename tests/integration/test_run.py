@@ -141,7 +141,7 @@ def test_killed_at_random_moments_and_started_again_a_run_loses_nothing_and_ends
             end = time.monotonic() + 60
             while process.poll() is None and len(server.bodies) < asked + patience and time.monotonic() < end:
                 time.sleep(0.002)
-            time.sleep(rng.uniform(0, 0.03) if patience else rng.uniform(0.3, 2))
+            time.sleep(rng.uniform(0, 0.03) if patience else rng.uniform(0.2, 0.9))
             assert process.poll() is None, "ended before it was killed: the test needs more questions"
             process.send_signal(signal.SIGKILL)
             process.wait()
