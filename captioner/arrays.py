@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from captioner import atomic
 from captioner.errors import UsageError
-from captioner.shards import atomic
 
 TABLE = "labels.csv"
 """Written last: a folder without it was left half done."""

@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from captioner import atomic
 from captioner.agreement import Checker
 from captioner.errors import SchemaError, UsageError, did_you_mean
 from captioner.labels import parse_list
 from captioner.schema import LabelSchema, NamesTable
-from captioner.shards import atomic
 
 FORMATS = (".jsonl", ".csv", ".parquet")
 

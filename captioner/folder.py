@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from captioner import atomic
 from captioner.errors import OutputError
-from captioner.shards import atomic
 
 _MARKER = "captioner.json"
 

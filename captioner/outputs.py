@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from captioner import atomic
 from captioner.schema import LabelSchema
-from captioner.shards import atomic
 from captioner.store import Ledger
 from captioner.tables import SampleTable
 

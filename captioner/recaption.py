@@ -8,12 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from captioner import atomic
 from captioner.agreement import Checker
 from captioner.errors import OutputError
 from captioner.folder import lock
 from captioner.pipeline import PipelineSpec, load_pipeline
 from captioner.run import Plan, prepare, write_captions
-from captioner.shards import CaptionReport, atomic
+from captioner.shards import CaptionReport
 
 _SETS = "support_sets.parquet"
 

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from captioner import agreement, engines, outputs
+from captioner import agreement, atomic, engines, outputs
 from captioner.engines import Engine, Sampling
 from captioner.errors import PipelineError, SchemaError, did_you_mean
 from captioner.folder import claim, lock
@@ -30,7 +30,7 @@ from captioner.judge import INSTRUCTIONS, CaptionJudge
 from captioner.pipeline import PipelineSpec
 from captioner.prompts import Prompt, load_prompt
 from captioner.schema import LabelSchema, hash_of, load_schema
-from captioner.shards import CaptionReport, ImageItem, ImageReport, atomic, build_captions, build_images
+from captioner.shards import CaptionReport, ImageItem, ImageReport, build_captions, build_images
 from captioner.store import Ledger, Totals
 from captioner.tables import SampleTable, read_samples
 from captioner.triplets import Triplet, distinct

@@ -7,7 +7,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from captioner import atomic
     from captioner.shards.captions import CaptionReport, build_captions
     from captioner.shards.convert import Conversion
     from captioner.shards.croissant import export_croissant
@@ -36,7 +35,6 @@ __all__ = [
     "Sample",
     "Samples",
     "Shard",
-    "atomic",
     "build_captions",
     "build_images",
     "export_card",
@@ -84,8 +82,6 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "atomic":
-        return import_module("captioner.atomic")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -14,8 +14,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from captioner import atomic
 from captioner.errors import OutputError, ShardError
-from captioner.shards import atomic, tar
+from captioner.shards import tar
 from captioner.shards.manifest import Manifest, Shard, read_manifest, write_sums
 from captioner.shards.members import SUFFIX
 

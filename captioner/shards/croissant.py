@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from captioner.shards import atomic
+from captioner import atomic
 from captioner.shards.manifest import Manifest, file_hash, read_manifest
 
 _OURS = (

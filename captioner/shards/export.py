@@ -13,7 +13,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from captioner.shards import atomic
+from captioner import atomic
 from captioner.shards.forms import captions_of
 from captioner.shards.rows import ExportReport, Rows
 

@@ -13,8 +13,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from captioner import atomic
 from captioner.errors import OutputError, ShardError, UsageError
-from captioner.shards import atomic, forms, tar
+from captioner.shards import forms, tar
 from captioner.shards.forms import captions_of, joined
 from captioner.shards.manifest import SIZES, Shard, read_manifest, write_sizes, write_sums
 from captioner.shards.reader import Samples

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from captioner.shards import atomic, tar
+from captioner import atomic
+from captioner.shards import tar
 from captioner.shards.items import Loaded
 from captioner.shards.manifest import Image, Shard
 

@@ -15,8 +15,9 @@ from typing import TypeVar
 
 from PIL.Image import DecompressionBombWarning
 
+from captioner import atomic
 from captioner.errors import OutputError
-from captioner.shards import atomic, journal, manifest
+from captioner.shards import journal, manifest
 from captioner.shards.convert import NOTHING, Conversion, changes
 from captioner.shards.image_shard import ImageShard
 from captioner.shards.index import KeyIndex

@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
 
+from captioner import atomic
 from captioner.errors import OutputError
-from captioner.shards import atomic
 from captioner.shards.manifest import Image, Shard
 
 NAME = "building.jsonl"

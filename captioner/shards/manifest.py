@@ -16,8 +16,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from captioner import atomic
 from captioner.errors import ShardError
-from captioner.shards import atomic
 
 NAME = "manifest.parquet"
 SIZES = "sizes.json"

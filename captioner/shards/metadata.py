@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from captioner.shards import atomic
+from captioner import atomic
 from captioner.shards.manifest import Manifest, read_manifest
 from captioner.shards.rows import Rows, record_of
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from captioner import atomic
 from captioner.errors import ShardError
-from captioner.shards import atomic, captions, journal, manifest, members, tar
+from captioner.shards import captions, journal, manifest, members, tar
 from captioner.shards.manifest import Image, Shard, file_hash
 
 

@@ -5,8 +5,9 @@ import tarfile
 
 import pytest
 
+from captioner import atomic
 from captioner.errors import OutputError, ShardError, StorageError
-from captioner.shards import atomic, build_captions, build_images, load_captions, verify
+from captioner.shards import build_captions, build_images, load_captions, verify
 from tests.shards.shard_helpers import contents, stamps
 
 

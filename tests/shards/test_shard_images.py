@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from captioner import atomic
 from captioner.errors import OutputError, ShardError, StorageError
-from captioner.shards import ImageItem, atomic, build_images, read_manifest, verify
+from captioner.shards import ImageItem, build_images, read_manifest, verify
 from captioner.shards.index import KeyIndex
 from tests.shards.shard_helpers import contents, items_in, stamps
 
