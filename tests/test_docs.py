@@ -9,7 +9,7 @@ import yaml
 
 from captioner.agreement import lint
 from captioner.pipeline import PipelineSpec, setting_names
-from captioner.schema import LabelClass, json_schema, parse_schema
+from captioner.schema import LabelClass, json_schema, load_schema, parse_schema
 from tests.conftest import REPOSITORY
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
@@ -71,3 +71,12 @@ def test_the_page_on_schema_files_names_every_key_of_a_class_and_of_a_layout():
     layouts = json_schema()["$defs"]
     keys = {k for name, model in layouts.items() if name.endswith("Table") for k in model["properties"]}
     assert keys - {"layout"} <= named
+
+
+def test_the_list_of_datasets_names_every_schema_with_its_number_of_classes():
+    text = (REPOSITORY / "docs" / "schemas" / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| .+? \| (\d+) \|", text, re.MULTILINE)
+    shipped = REPOSITORY / "label_schemas"
+    assert {name: int(n) for name, n in rows} == {
+        path.stem: len(load_schema(path.stem).classes) for path in shipped.glob("*.yaml")
+    }
