@@ -181,9 +181,8 @@ class Generator:
             for triplet in waiting.pop(answer.key):
                 self._take(triplet, answer)
             on_change()
-        for (
-            triplets
-        ) in waiting.values():  # an engine that leaves a request out must not make the loop go round for ever
+        # An engine that leaves a request out must not make the loop go round for ever.
+        for triplets in waiting.values():
             for triplet in triplets:
                 self.ledger.set_status(triplet.id, "failed")
         if self.second is not None and self._unjudged:
@@ -250,9 +249,9 @@ class Generator:
         if number >= self.settings.rounds:
             self._finish(triplet, attempts)
             return None
-        missing = self.settings.captions - len(accepted_of(attempts))
-        kind = self._kind(number)
         accepted = accepted_of(attempts)
+        missing = self.settings.captions - len(accepted)
+        kind = self._kind(number)
         last = self.ledger.answer(attempts[-1].key) if attempts and attempts[-1].key else None
         if kind == "repair" and last is not None and last.text:
             messages = self.prompt.render_repair(
@@ -347,11 +346,11 @@ class Generator:
         result = []
         for caption in captions:
             text, original = caption, None
-            verdict = self._check(triplet, text)
+            verdict = verdict_of(self.checker, triplet, text)
             if not verdict.agrees:
                 mended = repair_in_code(text, verdict)
                 if mended is not None and mended != text:
-                    again = self._check(triplet, mended)
+                    again = verdict_of(self.checker, triplet, mended)
                     if again.agrees:
                         text, original, verdict = mended, caption, again
             issues: list[dict[str, Any]] = [i.to_dict() for i in verdict.issues]
@@ -365,11 +364,6 @@ class Generator:
                 kept.append(words)
             result.append(CheckedCaption(text, accepted, "code" if original else source, original, tuple(issues)))
         return result
-
-    def _check(self, triplet: Triplet, caption: str) -> Verdict:
-        return self.checker.check(
-            caption, triplet.findings, negatives=triplet.negatives, attributes=dict(triplet.attributes)
-        )
 
     def _finish(self, triplet: Triplet, attempts: Sequence[Attempt]) -> None:
         """Complete a triplet that the engine could not, or give it up."""
@@ -386,6 +380,11 @@ class Generator:
                 filled.append(CheckedCaption(c.caption, accepted=True, source="rules", issues=c.issues))
         status: Status = "filled" if len(accepted) + len(filled) == self.settings.captions else "incomplete"
         self.ledger.add_attempt(triplet.id, Attempt(len(attempts), "fill", None, (), tuple(filled)), status)
+
+
+def verdict_of(checker: Checker, triplet: Triplet, caption: str) -> Verdict:
+    """Return whether a caption agrees with everything that a triplet says."""
+    return checker.check(caption, triplet.findings, negatives=triplet.negatives, attributes=dict(triplet.attributes))
 
 
 def accepted_of(attempts: Sequence[Attempt]) -> list[CheckedCaption]:

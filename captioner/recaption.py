@@ -12,6 +12,7 @@ from captioner import atomic
 from captioner.agreement import Checker
 from captioner.errors import OutputError
 from captioner.folder import lock
+from captioner.generate import verdict_of
 from captioner.pipeline import PipelineSpec, load_pipeline
 from captioner.run import Plan, prepare, write_captions
 from captioner.shards import CaptionReport
@@ -95,9 +96,7 @@ def _check(plan: Plan, sets: list[dict[str, Any]], path: Path) -> None:
             continue
         each["findings"] = list(triplet.findings)
         for caption in each["captions"]:
-            verdict = checker.check(
-                caption, triplet.findings, negatives=triplet.negatives, attributes=dict(triplet.attributes)
-            )
+            verdict = verdict_of(checker, triplet, caption)
             if not verdict.agrees:
                 codes = ", ".join(dict.fromkeys(i.code for i in verdict.issues if i.level == "error"))
                 raise OutputError(

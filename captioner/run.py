@@ -216,7 +216,7 @@ def prepare(spec: PipelineSpec, report: Reporter | None = None) -> Plan:
     problems = [p for p in agreement.lint(schema) if p.level == "error"]
     if problems:
         more = f" (and {len(problems) - 1} more: captioner schema lint {spec.label_schema})" if problems[1:] else ""
-        raise SchemaError(f"{schema.id}: {problems[0].where}: {problems[0].message} {problems[0].fix}{more}")
+        raise SchemaError(f"{schema.id}: {problems[0]}{more}")
     prompt = load_prompt(spec.prompt)
     engine = engines.make(spec.engine, schema)
     judge = _judge(spec, schema)
@@ -319,9 +319,9 @@ def forecast(plan: Plan) -> Forecast:
     images, captions = 0, len(plan.samples.frame) * 200  # a Parquet table stores each support set once
     if plan.with_images:
         captions = len(plan.samples.frame) * (caption_bytes + 1024)
-        images = sum((plan.image_root / path).stat().st_size + 1024 for path in plan.samples.frame["path"])
-        if (plan.out / "images" / "manifest.parquet").is_file():
-            images = 0
+        if not (plan.out / "images" / "manifest.parquet").is_file():
+            root = plan.image_root
+            images = sum((root / path).stat().st_size + 1024 for path in plan.samples.frame["path"])
     return Forecast(
         run=plan.run,
         rows=plan.samples.rows,
@@ -401,9 +401,8 @@ def _images(plan: Plan, report: Reporter) -> ImageReport:
     samples = plan.samples
     frame = samples.frame
     report.start("writing image shards", len(frame))
-    items = (
-        ImageItem(key, plan.image_root / path, path) for key, path in zip(frame["key"], frame["path"], strict=True)
-    )
+    root = plan.image_root
+    items = (ImageItem(key, root / path, path) for key, path in zip(frame["key"], frame["path"], strict=True))
     images = build_images(
         items,
         plan.out / "images",
@@ -462,11 +461,8 @@ def _drained_by_ctrl_c(generator: Generator, report: Reporter) -> Iterator[None]
 
     try:
         loop.add_signal_handler(signal.SIGINT, interrupt)
-    except (
-        NotImplementedError,
-        RuntimeError,
-        ValueError,
-    ):  # not the main thread: whoever started it looks after signals
+    except (NotImplementedError, RuntimeError, ValueError):
+        # Not the main thread: whoever started it looks after signals.
         yield
         return
     try:
@@ -506,17 +502,17 @@ def write_captions(
         rows = outputs.caption_table(plan.samples, [set_of[i] for i in plan.index])
         outputs.write_parquet(folder / "captions.parquet", rows, outputs.CAPTIONS)
         return None
+    run = plan.run
+    records = [
+        s and {"captions": s["captions"], "labels": s["findings"], "triplet": s["triplet"], "run": run} for s in set_of
+    ]
     triplet_of = dict(zip(plan.samples.frame["key"], plan.index.tolist(), strict=True))
 
-    def record(key: str) -> dict[str, Any] | None:
+    def record(key: str) -> Mapping[str, Any] | None:
         place = triplet_of.get(key)
-        found = None if place is None else set_of[place]
-        if found is None:
-            return None
-        fields = {"captions": found["captions"], "labels": found["findings"], "triplet": found["triplet"]}
-        return fields | {"run": plan.run}
+        return None if place is None else records[place]
 
-    return build_captions(plan.out / "images", folder / "captions", captions=record, run=plan.run, progress=progress)
+    return build_captions(plan.out / "images", folder / "captions", captions=record, run=run, progress=progress)
 
 
 def _summarise(plan: Plan, ledger: Ledger, images: ImageReport | None, stopped: str | None) -> Summary:

@@ -29,6 +29,9 @@ class LintProblem:
     message: str
     fix: str
 
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}: {self.fix}"
+
     def to_dict(self) -> dict[str, Any]:
         """Return what goes into JSON."""
         return asdict(self)

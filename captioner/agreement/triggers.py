@@ -16,9 +16,6 @@ KINDS = (
 )  # fmt: skip
 """Every kind of invented detail."""
 
-DEFAULT_LEVELS = MappingProxyType({"severity": "warning", "acquisition": "warning", "view": "warning"})
-"""Kinds that do not make a caption wrong by themselves; all others do."""
-
 _TABLE: tuple[tuple[str, int, str, str], ...] = (
     ("size", UNIT, "error", "mm | cm | millimeter | centimeter | micron | micrometer | inch | µm | μm | um | ml | mmhg | hu | hounsfield unit | degree | percent | %"),
     ("size", ALWAYS, "error", "subcentimeter | sub centimeter | measuring | measures | in diameter | cup to disc ratio of | size of a | pea sized | walnut sized | golf ball sized | long axis diameter | short axis diameter"),

@@ -143,22 +143,18 @@ def schema_lint(
     from captioner import agreement, resources
     from captioner.schema import load_schema
 
-    problems: list[dict[str, Any]] = []
     names = schemas or resources.names("label_schemas")
-    for name in names:
-        problems += [{"schema": name} | asdict(p) for p in agreement.lint(load_schema(name))]
+    problems = [(name, p) for name in names for p in agreement.lint(load_schema(name))]
+    errors = sum(p.level == "error" for _, p in problems)
     if as_json:
-        print_json(problems)
+        print_json([{"schema": name} | p.to_dict() for name, p in problems])
     else:
-        for p in problems:
-            style = "red" if p["level"] == "error" else "yellow"
-            out.print(
-                f"[{style}]{p['level']}[/] {escape(str(p['schema']))}: {escape(p['where'])}: {escape(p['message'])}: {escape(p['fix'])}"
-            )
-        errors = sum(p["level"] == "error" for p in problems)
+        for name, p in problems:
+            style = "red" if p.level == "error" else "yellow"
+            out.print(f"[{style}]{p.level}[/] {escape(f'{name}: {p}')}")
         counts = (count(len(names), "schema"), count(errors, "error"), count(len(problems) - errors, "warning"))
         out.print(f"{counts[0]}: {counts[1]}, {counts[2]}")
-    if any(p["level"] == "error" for p in problems):
+    if errors:
         raise typer.Exit(1)
 
 
