@@ -3,11 +3,12 @@
 Always: truth by construction (every built-in caption under its own labels and under others, for every schema).
 With files that you bring (none are shipped):
 
-    python -m benchmarks.agreement_accuracy [--gold FILE …] [--negex FILE]
+    python -m benchmarks.agreement_accuracy [--gold FILE …] [--negex FILE] [--negex-tool FOLDER]
 
 ``--gold``: JSONL with schema, labels, caption, verdict ('agree' or 'disagree') and errors (acceptable codes).
 ``--negex``: the NegEx test corpus, tab-separated (number, phrase, sentence, Negated or Affirmed), as in
-rsAnnotations-1-120-random.txt of https://github.com/chapmanbe/negex (Chapman et al. 2001). Polarity of the marked phrase.
+rsAnnotations-1-120-random.txt of https://github.com/chapmanbe/negex (Chapman et al. 2001). Polarity of the marked phrase,
+beside the tools of :mod:`benchmarks._peers`; ``--negex-tool`` is the folder negex.python of the same repository.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks import _peers as peers
 from captioner import resources
 from captioner.agreement import Checker, lexicon, matcher, scope
 from captioner.agreement import vocabulary as vb
@@ -86,10 +88,11 @@ def _negex_rows(path: Path) -> Iterator[tuple[str, str, bool]]:
             yield cells[1], cells[2], cells[3] == "Negated"
 
 
-def negex(path: Path) -> None:
-    """Polarity on the NegEx corpus: the scope machine alone."""
+def negex(path: Path, folder: Path | None) -> None:
+    """Polarity on the NegEx corpus: the scope machine alone, and other tools on the same phrases."""
     trie, kinds = _cues()
-    counts: Counter[tuple[bool, bool]] = Counter()
+    tools = peers.all_of(folder)
+    counts: dict[str, Counter[tuple[bool, bool]]] = {name: Counter() for name in (*tools, "captioner")}
     for concept, sentence, truth in _negex_rows(path):
         tokens = tokenize(sentence)
         words = list(phrase(concept))
@@ -99,23 +102,33 @@ def negex(path: Path) -> None:
         cues = [c for c in cues if not any(p <= c[0] and c[1] <= p + size for p in places)]
         status = scope.resolve(tokens, cues, kinds).status
         said = any(max(status[p : p + size], default=0) == lexicon.NEGATED for p in places)
-        counts[said, truth] += 1
-    hit, false, missed = counts[True, True], counts[True, False], counts[False, True]
-    precision, recall = hit / max(1, hit + false), hit / max(1, hit + missed)
-    f1 = 2 * precision * recall / max(1e-9, precision + recall)
-    print(f"{path.name}: {counts.total()} phrases, precision {precision:.3f}, recall {recall:.3f}, F1 {f1:.3f}")
+        counts["captioner"][said, truth] += 1
+        spans = [(tokens.starts[p], tokens.ends[p + size - 1]) for p in places]
+        for name, judge in tools.items():
+            if judge is not None:
+                counts[name]["negated" in judge(sentence, spans), truth] += 1
+    print(f"{path.name}: {counts['captioner'].total()} phrases\n{'':18} {'precision':>9} {'recall':>7} {'F1':>7}")
+    for name, found in counts.items():
+        if not found:
+            print(f"{name:18} not installed or not given")
+            continue
+        hit, false, missed = found[True, True], found[True, False], found[False, True]
+        precision, recall = hit / max(1, hit + false), hit / max(1, hit + missed)
+        f1 = 2 * precision * recall / max(1e-9, precision + recall)
+        print(f"{name:18} {precision:9.3f} {recall:7.3f} {f1:7.3f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gold", type=Path, nargs="*", default=[])
     parser.add_argument("--negex", type=Path)
+    parser.add_argument("--negex-tool", type=Path)
     options = parser.parse_args()
     own_captions()
     for path in options.gold:
         gold(path)
     if options.negex:
-        negex(options.negex)
+        negex(options.negex, options.negex_tool)
 
 
 if __name__ == "__main__":
