@@ -95,10 +95,10 @@ def _unused(candidates: Iterable[tuple[FileTable, list[Source]]]) -> list[str]:
 
 def _table_files(folder: Path) -> list[Path]:
     """Return all files but images; what a schema calls its table is up to the schema."""
-    return [folder / path for path, name in _walk(folder) if not _is_image(name)]
+    return [folder / path for path, name in walk(folder) if not _is_image(name)]
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, str]]:
+def walk(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield relative path (``/`` between parts) and name of every visible file, sorted; links to folders are left."""
 
     def refuse(error: OSError) -> None:
@@ -184,7 +184,7 @@ def _joined(join: Join, path: Path, place: Path, found: Sequence[Path]) -> Sheet
     if join.images is None:
         return Sheet(_joined_file(join, path, found))
     folder = place if place.is_dir() else place.parent
-    return ImageList(folder, (p for p, name in _walk(folder) if _is_image(name)), join.images)
+    return ImageList(folder, (p for p, name in walk(folder) if _is_image(name)), join.images)
 
 
 def _is_image(name: str) -> bool:
@@ -374,7 +374,7 @@ def class_images(
     """Yield reference, label and split of the images below a folder; with ``everything``, also those of no class."""
     pattern = re.compile(layout.pattern) if layout.pattern else None
     labels: dict[str, str | None] = {}
-    for path, name in _walk(root):
+    for path, name in walk(root):
         if not _is_image(name) or any(fnmatch.fnmatch(name, e) or fnmatch.fnmatch(path, e) for e in layout.exclude):
             continue
         found = pattern.search(path) if pattern else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, TypeVar, get_args
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -157,12 +157,30 @@ def load_pipeline(name: str | Mapping[str, Any], overrides: Sequence[str] = ()) 
             raise PipelineError(f"{where}: a pipeline is a mapping that has at least 'schema'")
     else:
         data, where = dict(name), "pipeline"
+    return settings_of(PipelineSpec, data, overrides, where=where)
+
+
+Settings = TypeVar("Settings", bound=Model)
+
+
+def settings_of(model: type[Settings], data: dict[str, Any], overrides: Sequence[str], *, where: str) -> Settings:
+    """Return settings with ``a.b=value`` overrides applied to them.
+
+    Args:
+        model: what settings there are.
+        data: the settings; changed in place.
+        overrides: what ``--set`` says.
+        where: the file that they are from, for error messages.
+
+    Raises:
+        PipelineError: they are not valid; says where and what is.
+    """
     for override in overrides:
         _override(data, override)
     try:
-        return PipelineSpec.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as e:
-        known = setting_names(PipelineSpec)
+        known = setting_names(model)
         unknown = [".".join(map(str, i["loc"])) for i in e.errors() if i["type"] == "extra_forbidden"]
         hint = did_you_mean(unknown[0], known) if unknown else ""
         raise PipelineError(f"{where}{' with --set' if overrides else ''}: {explain(e)}.{hint}") from None

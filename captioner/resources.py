@@ -1,16 +1,16 @@
-"""Where prompts, label schemas and pipelines are found: the user's folders first, then the ones that ship."""
+"""Where prompts, label schemas, text schemas and pipelines are found: the user's folders first, then the ones that ship."""
 
 import functools
 from pathlib import Path
 
 from captioner.errors import UsageError, did_you_mean
 
-SUFFIXES = {"prompts": ".j2", "label_schemas": ".yaml", "pipelines": ".yaml"}
+SUFFIXES = {"prompts": ".j2", "label_schemas": ".yaml", "text_schemas": ".yaml", "pipelines": ".yaml"}
 
 
 @functools.cache
 def shipped() -> Path:
-    """Return the folder that holds the shipped ``prompts/``, ``label_schemas/`` and ``pipelines/``."""
+    """Return the folder that holds the shipped ``prompts/``, ``label_schemas/``, ``text_schemas/`` and ``pipelines/``."""
     package = Path(__file__).resolve().parent
     installed = package / "data"
     return installed if installed.is_dir() else package.parent

@@ -27,7 +27,7 @@ from captioner.folder import claim, lock
 from captioner.generate import Generator, Limits, LoopSettings
 from captioner.images import locate
 from captioner.judge import INSTRUCTIONS, CaptionJudge
-from captioner.pipeline import PipelineSpec
+from captioner.pipeline import PipelineSpec, ShardSettings
 from captioner.prompts import Prompt, load_prompt
 from captioner.schema import LabelSchema, hash_of, load_schema
 from captioner.shards import CaptionReport, ImageItem, ImageReport, build_captions, build_images
@@ -398,31 +398,42 @@ async def _stages(plan: Plan, ledger: Ledger, folder: Path, report: Reporter) ->
 
 def _images(plan: Plan, report: Reporter) -> ImageReport:
     """Write the image shards, and leave out of the plan the samples whose image turns out to be unusable."""
-    samples = plan.samples
+    folder = plan.out / "images"
+    images, kept = write_images(
+        plan.samples, plan.image_root, folder, plan.schema.id, shards=plan.spec.shards, report=report
+    )
+    plan.samples.frame = plan.samples.frame[kept].reset_index(drop=True)
+    plan.index = plan.index[kept]
+    return images
+
+
+def write_images(
+    samples: SampleTable, root: Path, folder: Path, dataset: str, *, shards: ShardSettings, report: Reporter
+) -> tuple[ImageReport, "np.ndarray[Any, np.dtype[np.bool_]]"]:
+    """Write the images of located samples into shards; images that are unusable move to the samples' rejects.
+
+    Returns:
+        The report, and for each sample whether its image is in the shards.
+
+    Raises:
+        OutputError, ShardError, StorageError: as :func:`captioner.shards.build_images`.
+    """
     frame = samples.frame
     report.start("writing image shards", len(frame))
-    root = plan.image_root
     items = (ImageItem(key, root / path, path) for key, path in zip(frame["key"], frame["path"], strict=True))
     images = build_images(
-        items,
-        plan.out / "images",
-        dataset=plan.schema.id,
-        per_shard=plan.spec.shards.size,
-        conversion=plan.spec.shards.conversion,
-        progress=report.advance,
+        items, folder, dataset=dataset, per_shard=shards.size, conversion=shards.conversion, progress=report.advance
     )
-    if images.problems:
-        problems = {p.key: p for p in images.problems}
-        bad = frame["key"].isin(list(problems)).to_numpy()
+    problems = {p.key: p for p in images.problems}
+    bad = frame["key"].isin(list(problems)).to_numpy()
+    if problems:
         rejects = [
             {"file": r.file, "row": r.row, "column": None, "value": r.image, "code": p.code, "reason": p.reason}
             for r in frame[bad].itertuples()
             for p in [problems[str(r.key)]]
         ]
         samples.rejects = pd.concat([samples.rejects, pd.DataFrame(rejects)], ignore_index=True)
-        samples.frame = frame[~bad].reset_index(drop=True)
-        plan.index = plan.index[~bad]
-    return images
+    return images, ~bad
 
 
 async def _generate(plan: Plan, ledger: Ledger, report: Reporter) -> str | None:

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,3 +83,29 @@ def stoppable() -> Iterator[None]:
     except KeyboardInterrupt:
         err.print("stopped. What was accepted is kept: start the same command again to go on.")
         raise typer.Exit(130) from None
+
+
+def overrides_of(data: Path | None, out_dir: Path | None, settings: list[str] | None) -> list[str]:
+    """Return all settings that a command line gives, as ``--set`` would."""
+    overrides = list(settings or ())
+    if data is not None:
+        overrides.append(f"data.root={json.dumps(str(data))}")
+    if out_dir is not None:
+        overrides.append(f"out={json.dumps(str(out_dir))}")
+    return overrides
+
+
+def print_notes(notes: list[str], write: Callable[[str], None], most: int = 6) -> None:
+    """Print what a person should know before a run, the most important first."""
+    for note in notes[:most]:
+        write(f"note: {note}")
+    if notes[most:]:
+        write(f"note: and {len(notes) - most} more: captioner plan shows all, and so does the run's summary.json")
+
+
+def print_excluded(number: int, what: str) -> None:
+    """Say that images are missing, and how to go on without them."""
+    if number:
+        out.print(
+            f"[yellow]{number:,} {what}[/] (exit code 1; --set data.missing=ignore where this is as it should be)"
+        )

@@ -4,7 +4,6 @@ import contextlib
 import json
 import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +11,21 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from captioner.cli.console import DataOption, JsonFlag, OutOption, SetOption, grid, out, print_json, reporter, stoppable
+from captioner.cli import texts
+from captioner.cli.console import (
+    DataOption,
+    JsonFlag,
+    OutOption,
+    SetOption,
+    grid,
+    out,
+    overrides_of,
+    print_excluded,
+    print_json,
+    print_notes,
+    reporter,
+    stoppable,
+)
 from captioner.errors import UsageError
 
 app = typer.Typer()
@@ -98,7 +111,9 @@ def unpack(
 
 @app.command()
 def run(
-    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="A pipeline's name or file, or a schema's name.")],
+    pipeline: Annotated[
+        str, typer.Argument(metavar="PIPELINE", help="A pipeline's name or file, or a dataset's name.")
+    ],
     data: DataOption = None,
     out_dir: OutOption = None,
     settings: SetOption = None,
@@ -115,6 +130,8 @@ def run(
     """
     from captioner import run as running
 
+    if texts.has_texts(pipeline):
+        texts.run(pipeline, data, out_dir, settings, as_json=as_json, log_json=log_json)
     with stoppable(), reporter(quiet=as_json, log_json=log_json) as report:
         plan = running.prepare(pipeline_of(pipeline, data, out_dir, settings), report)
         print_notes(plan.notes, report.note)
@@ -128,7 +145,9 @@ def run(
 
 @app.command()
 def plan(
-    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="A pipeline's name or file, or a schema's name.")],
+    pipeline: Annotated[
+        str, typer.Argument(metavar="PIPELINE", help="A pipeline's name or file, or a dataset's name.")
+    ],
     data: DataOption = None,
     out_dir: OutOption = None,
     settings: SetOption = None,
@@ -140,6 +159,9 @@ def plan(
     """
     from captioner import run as running
 
+    if texts.has_texts(pipeline):
+        texts.plan(pipeline, data, out_dir, settings, as_json=as_json)
+        return
     with reporter(quiet=as_json) as report:
         prepared = running.prepare(pipeline_of(pipeline, data, out_dir, settings), report)
         forecast = running.forecast(prepared)
@@ -202,23 +224,11 @@ def pipeline_of(name: str, data: Path | None, out_dir: Path | None, settings: li
     from captioner import resources
     from captioner.pipeline import load_pipeline
 
-    overrides = list(settings or ())
-    if data is not None:
-        overrides.append(f"data.root={json.dumps(str(data))}")
-    if out_dir is not None:
-        overrides.append(f"out={json.dumps(str(out_dir))}")
+    overrides = overrides_of(data, out_dir, settings)
     known = resources.names("pipelines")
     if name not in known and name in resources.names("label_schemas"):  # every schema can be run with the defaults
         return load_pipeline({"schema": name}, overrides)
     return load_pipeline(name, overrides)
-
-
-def print_notes(notes: list[str], write: Callable[[str], None], most: int = 6) -> None:
-    """Print what a person should know before a run, the most important first."""
-    for note in notes[:most]:
-        write(f"note: {note}")
-    if notes[most:]:
-        write(f"note: and {len(notes) - most} more: captioner plan shows all, and so does the run's summary.json")
 
 
 def print_summary(summary: Any) -> None:
@@ -250,11 +260,7 @@ def print_summary(summary: Any) -> None:
     if not summary.complete:
         unfinished = {s: n for s, n in states.items() if s in ("open", "failed", "incomplete")}
         out.print(f"[red]not complete:[/] {counts(unfinished) or 'no captions'}; start the same command again to go on")
-    if summary.excluded:
-        out.print(
-            f"[yellow]{summary.excluded:,} rows have a label but no usable image[/] (exit code 1; "
-            "--set data.missing=ignore where this is as it should be)"
-        )
+    print_excluded(summary.excluded, "rows have a label but no usable image")
 
 
 def print_sample(captions: Path) -> None:
