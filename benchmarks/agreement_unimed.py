@@ -10,39 +10,17 @@ captions drawn at random, for a person to read and to say of each whether it was
 """
 
 import argparse
-import ast
 import random
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 
 from captioner.agreement import Checker, Verdict
-from captioner.errors import SchemaError
+from captioner.audit.literals import class_of, dictionaries
 from captioner.schema import load_schema
 
 NAME = "radimagenet_all_prompts"
 CLASSES_WITHOUT_LABEL = ("last",)
 """Entries of the file that stand for no class."""
-
-
-def published(path: Path) -> Mapping[str, list[str]]:
-    """Return the file's class descriptions and their captions."""
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == NAME:
-            captions: dict[str, list[str]] = ast.literal_eval(node.value)
-            return captions
-    raise SystemExit(f"{path}: no assignment to {NAME}; is it the constants.py of UniMed-CLIP?")
-
-
-def code_of(checker: Checker, description: str) -> str | None:
-    """Return the class that "MRI photo, knee, fracture" or "ultrasound image, liver, liver" names."""
-    parts = [p.strip() for p in description.split(",")]
-    for alias in (f"{parts[1]}-{parts[2]}", f"US-{parts[2]}") if len(parts) == 3 else ():
-        try:
-            return checker.schema.resolve(alias).code
-        except SchemaError:
-            continue
-    return None
 
 
 def errors(verdict: Verdict) -> list[str]:
@@ -63,12 +41,16 @@ def main() -> None:
     totals: Counter[str] = Counter()
     arrhythmia: Counter[bool] = Counter()
     total = 0
-    for description, captions in published(options.constants).items():
-        code = code_of(checker, description)
-        if code is None:
-            if description not in CLASSES_WITHOUT_LABEL:
-                print(f"{description!r}: no such class")
+    found = dictionaries(options.constants)
+    if NAME not in found:
+        raise SystemExit(f"{options.constants}: no assignment to {NAME}; is it the constants.py of UniMed-CLIP?")
+    for entry in found[NAME]:
+        label = class_of(checker.schema, entry.key)
+        if label is None:
+            if entry.key not in CLASSES_WITHOUT_LABEL:
+                print(f"{entry.key!r}: no such class")
             continue
+        code, captions = label.code, list[str](entry.value)
         verdicts = [(c, checker.check(c, [code])) for c in captions]
         wrong = [(code, c, v) for c, v in verdicts if not v.agrees]
         for caption, verdict in verdicts:

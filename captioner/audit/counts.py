@@ -70,6 +70,29 @@ class Example:
         return tuple(dict.fromkeys(i["code"] for i in self.issues if i["level"] == "error"))
 
 
+class Listed(NamedTuple):
+    """A caption that disagrees with its labels, as a row of a list: lists in cells are joined with ``|``.
+
+    Attributes:
+        file, place, key: where it stands.
+        labels: codes of its labels; ``unasserted`` are those that it does not assert, ``asserted`` are other classes that
+            it asserts.
+        codes: of its errors.
+        words: that the errors are about.
+        caption: the text.
+    """
+
+    file: str
+    place: str
+    key: str
+    labels: str
+    unasserted: str
+    asserted: str
+    codes: str
+    words: str
+    caption: str
+
+
 class Judged(NamedTuple):
     """A caption with its verdict."""
 
@@ -106,12 +129,14 @@ class Settings:
         review: size of the sample for human review; 0 for none.
         per_stratum: captions that each stratum of that sample has at least, if there are as many.
         allowed: keys (:func:`allow_key`) of captions that people have accepted: they agree, whatever the rules say.
+        listed: keep each caption that disagrees, until whoever merges takes it.
     """
 
     examples: int = 3
     review: int = 0
     per_stratum: int = 5
     allowed: frozenset[int] = frozenset()
+    listed: bool = False
 
 
 @dataclass
@@ -144,6 +169,7 @@ class Counts:
     cells: Counter[tuple[str, str]] = field(default_factory=Counter)
     spurious: Counter[tuple[str, str]] = field(default_factory=Counter)
     unsupported: Frequent[str] = field(default_factory=Frequent)
+    hedges: Frequent[str] = field(default_factory=Frequent)
     lengths: Counter[int] = field(default_factory=Counter)
     similarity: Counter[int] = field(default_factory=Counter)
     similarity_sum: float = 0.0
@@ -162,6 +188,7 @@ class Counts:
     examples: Sample[tuple[str, str], Example] = field(default_factory=lambda: Sample(0))
     drawn: Sample[str, Example] = field(default_factory=lambda: Sample(0))
     stratified: Sample[tuple[str, str], Example] = field(default_factory=lambda: Sample(0))
+    listed: list[Listed] = field(default_factory=list)
     version: str = ""
 
     def __post_init__(self) -> None:
@@ -182,6 +209,7 @@ class Counts:
         for name in (
             "openings",
             "unsupported",
+            "hedges",
             "unigrams_seen",
             "bigrams_seen",
             "texts_seen",
@@ -316,17 +344,16 @@ class Judge:
         for group in groups:
             counts.groups[group] += 1
             counts.groups_agreeing[group] += agrees
-        cells = self._issues(counts, verdict, labels, groups)
+        cells = self._issues(counts, Judged(row, labels, text, verdict, groups))
         rank = hash64(text)
         words = self._words(counts, text, rank)
         counts.texts.append((rank, labels, text[:_LONG]))
         self._keep(counts, Judged(row, labels, text, verdict, groups), cells)
         return words
 
-    def _issues(
-        self, counts: Counts, verdict: Verdict, labels: tuple[str, ...], groups: Sequence[Group]
-    ) -> list[tuple[str, str]]:
+    def _issues(self, counts: Counts, judged: Judged) -> list[tuple[str, str]]:
         """Count a verdict's issues; return the cells (code, class) of the heat map that the caption belongs to."""
+        verdict, labels = judged.verdict, judged.labels
         if not verdict.issues:
             for label in labels:
                 counts.asserted[label] += 1
@@ -347,6 +374,8 @@ class Judge:
                 others.add(other)
             if issue.code == "unsupported_finding" and issue.text:
                 counts.unsupported.add(issue.text.casefold()[:60])
+            elif issue.code == "hedged_label" and issue.cue:
+                counts.hedges.add(judged.text[slice(*issue.cue)].casefold()[:60])
             for label in (issue.label,) if issue.label in labels else labels:
                 cells[issue.code, str(label)] = None
         for key in seen:
@@ -364,8 +393,10 @@ class Judge:
             counts.cells[code, label] += 1
         for code in {code for code, _ in cells}:
             counts.errors[code] += 1
-            for dimension, value in groups:
+            for dimension, value in judged.groups:
                 counts.group_issues[dimension, value, code] += 1
+        if self.settings.listed and not verdict.agrees:
+            counts.listed.append(_listed(judged, lost, others))
         return list(cells) or [("agree", labels[0])]
 
     def _asserted(self, code: str, label: str | None, text: str | None) -> str | None:
@@ -411,6 +442,23 @@ class Judge:
         if len(words) >= _OPENING:
             counts.openings.add(" ".join(words[:_OPENING]))
         return found
+
+
+def _listed(judged: Judged, unasserted: Iterable[str], asserted: Iterable[str]) -> Listed:
+    """Return the row of a caption that disagrees."""
+    row, wrong = judged.row, [i for i in judged.verdict.issues if i.level == "error"]
+    lost = set(unasserted)
+    return Listed(
+        file=row.file,
+        place=row.place,
+        key=row.key,
+        labels="|".join(judged.labels),
+        unasserted="|".join(label for label in judged.labels if label in lost),
+        asserted="|".join(sorted(asserted)),
+        codes="|".join(dict.fromkeys(f"{i.code}.{i.detail}" if i.detail else i.code for i in wrong)),
+        words="|".join(dict.fromkeys(i.text for i in wrong if i.text)),
+        caption=judged.text,
+    )
 
 
 def _similarity(counts: Counts, sets: Sequence[frozenset[str]]) -> None:

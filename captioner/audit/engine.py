@@ -1,12 +1,16 @@
 """From a target to its audit."""
 
-from collections.abc import Callable
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from captioner import atomic
 from captioner.audit import figures
-from captioner.audit.counts import Counts, Example, Settings, allow_key
+from captioner.audit.counts import Counts, Example, Listed, Settings, allow_key
 from captioner.audit.result import Audit
-from captioner.audit.rows import Columns
+from captioner.audit.rows import Columns, harmless
 from captioner.audit.statistics import sample_size, wilson
 from captioner.audit.targets import Target, open_target
 from captioner.audit.workers import judge_all
@@ -27,6 +31,7 @@ def audit(
     examples: int = 3,
     review: float | None = None,
     allow: Path | str | None = None,
+    disagreements: Path | str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Audit:
     """Judge every caption of a target and return the figures. Memory does not grow with the number of captions.
@@ -44,6 +49,8 @@ def audit(
         examples: captions to keep for each code and class.
         review: half the width of the 95 % interval that a human review shall reach (0.05); draws its sample.
         allow: JSONL with ``labels`` and ``caption`` that people have accepted: these agree, whatever the rules say.
+        disagreements: a CSV to write with a row for each caption that disagrees, see
+            :class:`captioner.audit.counts.Listed`; it appears whole or not at all.
         progress: called now and then with the number of captions judged so far.
 
     Raises:
@@ -63,15 +70,34 @@ def audit(
         examples=examples,
         review=sample_size(review, 1 << 62) if review else 0,
         allowed=_allowed(Path(allow), loaded) if allow is not None else frozenset(),
+        listed=disagreements is not None,
     )
     counts = Counts(settings)
-    for part in judge_all(found.rows, loaded, settings, processes):
-        if strict and part.bad:
-            raise UsageError(f"{part.bad[0]} (--strict)")
-        counts.merge(part)
-        if progress is not None:
-            progress(counts.captions)
+    with _listing(disagreements) as write:
+        for part in judge_all(found.rows, loaded, settings, processes):
+            if strict and part.bad:
+                raise UsageError(f"{part.bad[0]} (--strict)")
+            write(part.listed)
+            counts.merge(part)
+            if progress is not None:
+                progress(counts.captions)
     return _result(found, loaded, counts, review)
+
+
+@contextmanager
+def _listing(path: Path | str | None) -> Iterator[Callable[[Iterable[Listed]], None]]:
+    """Give what writes captions that disagree into a table."""
+    if path is None:
+        yield lambda _: None
+        return
+    with atomic.replacing(Path(path)) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline="", write_through=True)
+        try:
+            table = csv.writer(text)
+            table.writerow(Listed._fields)
+            yield lambda rows: table.writerows(map(harmless, row) for row in rows)
+        finally:
+            text.detach()
 
 
 def _allowed(path: Path, schema: LabelSchema) -> frozenset[int]:
@@ -111,12 +137,14 @@ def _result(target: Target, schema: LabelSchema, counts: Counts, review: float |
         openings=figures.openings(counts),
         duplicates=figures.duplicates(counts),
         unsupported=figures.unsupported(counts),
+        hedges=figures.hedges(counts),
         diversity=figures.diversity(counts),
         problems=dict(counts.problems.most_common()),
         bad=tuple(counts.bad),
         names={c.code: c.name for c in schema.classes},
         examples=_examples(counts),
         sample=_sample(counts, review) if review else (),
+        sample_error=review,
         facts=target.facts,
     )
 
@@ -130,22 +158,23 @@ def _examples(counts: Counts) -> tuple[tuple[str, str, Example], ...]:
 def _sample(counts: Counts, error: float) -> tuple[tuple[Example, float], ...]:
     """Return the captions to review, each with the number of captions that it stands for.
 
-    A simple random sample, topped up so that each stratum (code by class) has a few. Both are drawn by the same random
-    order, so a stratum's share of the sample is a simple random sample of the stratum, and its weight is the stratum's size
-    over the number drawn.
+    A simple random sample, topped up so that each stratum (code by class) has a few, and one at least where there are so
+    many strata that the sample would become half as large again. Both are drawn by the same random order, so a stratum's
+    share of the sample is a simple random sample of the stratum, and its weight is the stratum's size over the number drawn.
     """
     size = sample_size(error, counts.captions)
-    drawn = [example for _, items in counts.drawn.items() for example in items][:size]
-    chosen = {e.id: e for e in drawn}
-    chosen |= {e.id: e for _, items in counts.stratified.items() for e in items}
+    random = {e.id: e for _, items in counts.drawn.items() for e in items[:size]}
+    chosen = random
+    for few in range(counts.settings.per_stratum, 0, -1):
+        chosen = random | {e.id: e for _, items in counts.stratified.items() for e in items[:few]}
+        if len(chosen) <= 1.5 * size:
+            break
     strata: dict[tuple[str, str], list[Example]] = {}
     for example in chosen.values():
         strata.setdefault(stratum_of(example), []).append(example)
-    return tuple(
-        (example, counts.strata[stratum] / len(members))
-        for stratum, members in sorted(strata.items())
-        for example in sorted(members, key=lambda e: e.id)
-    )
+    weights = {stratum: counts.strata[stratum] / len(members) for stratum, members in strata.items()}
+    # Identifiers are hashes: their order tells a reviewer nothing of what the checker said.
+    return tuple((example, weights[stratum_of(example)]) for _, example in sorted(chosen.items()))
 
 
 def stratum_of(example: Example) -> tuple[str, str]:

@@ -127,6 +127,11 @@ def unsupported(counts: Counts) -> pd.DataFrame:
     return _most(counts.unsupported.counts.most_common(30), "wording", counts.captions)
 
 
+def hedges(counts: Counts) -> pd.DataFrame:
+    """Return the most frequent words that make a label only possible."""
+    return _most(counts.hedges.counts.most_common(30), "wording", counts.captions)
+
+
 def _most(items: Iterable[tuple[str, int]], name: str, total: int) -> pd.DataFrame:
     rows = [[text, number, _part(number, total)] for text, number in items]
     return pd.DataFrame(rows, columns=[name, "captions", "share"])

@@ -35,11 +35,12 @@ class Audit:
         coverage: share of positive labels that captions assert, by class.
         spurious: captions that assert a class that is no label of theirs, class by asserted class.
         frequencies: how frequent classes are among images, captions, and in what captions say.
-        lengths, similarity, vocabulary, openings, duplicates, unsupported: see :mod:`captioner.audit.figures`.
+        lengths, similarity, vocabulary, openings, duplicates, unsupported, hedges: see :mod:`captioner.audit.figures`.
         diversity: figures by name, see :func:`captioner.audit.figures.diversity`.
         problems: rows that could not be audited, by code; ``bad`` has the first of them.
         examples: captions for each code and class, agreeing ones included (code ``agree``).
-        sample: captions drawn for human review, with the number of captions that each stands for.
+        sample: captions drawn for human review, in a random order, with the number of captions that each stands for;
+            ``sample_error`` is half the interval's width that it was drawn for.
         facts: what runs say of themselves.
     """
 
@@ -68,12 +69,14 @@ class Audit:
     openings: pd.DataFrame
     duplicates: pd.DataFrame
     unsupported: pd.DataFrame
+    hedges: pd.DataFrame
     diversity: Mapping[str, float]
     problems: Mapping[str, int]
     bad: tuple[Bad, ...]
     names: Mapping[str, str]
     examples: tuple[tuple[str, str, Example], ...] = ()
     sample: tuple[tuple[Example, float], ...] = ()
+    sample_error: float | None = None
     facts: tuple[Mapping[str, Any], ...] = field(default=())
 
     @property
@@ -111,7 +114,7 @@ class Audit:
                     "frequencies",
                     "lengths",
                 ),
-                *("similarity", "vocabulary", "openings", "duplicates", "unsupported"),
+                *("similarity", "vocabulary", "openings", "duplicates", "unsupported", "hedges"),
             )
         }
         matrices = {name: _matrix(getattr(self, name)) for name in ("heat_map", "spurious")}

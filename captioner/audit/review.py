@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from captioner import atomic
 from captioner.audit.engine import stratum_of
 from captioner.audit.result import Audit
+from captioner.audit.rows import harmless
 from captioner.audit.statistics import bootstrap, kappa
 from captioner.errors import UsageError
 
@@ -105,7 +106,7 @@ def write_sample(audit: Audit, folder: Path) -> Path:
     key = {}
     for example, weight in audit.sample:
         labels = "|".join(audit.names.get(c, c) for c in example.labels)
-        writer.writerow([example.id, *map(_harmless, (labels, example.caption, example.key)), "", ""])
+        writer.writerow([example.id, *map(harmless, (labels, example.caption, example.key)), "", ""])
         code, label = stratum_of(example)
         key[example.id] = {
             "labels": example.labels,
@@ -120,11 +121,6 @@ def write_sample(audit: Audit, folder: Path) -> Path:
     atomic.write(folder / KEY, json.dumps(content, ensure_ascii=False, indent=1).encode() + b"\n")
     atomic.write(folder / SHEET, sheet.getvalue().encode("utf-8-sig"))
     return folder / SHEET
-
-
-def _harmless(text: str) -> str:
-    """Keep a spreadsheet from taking text for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def read_review(key: Path, sheets: Sequence[Path]) -> Review:

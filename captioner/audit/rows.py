@@ -167,6 +167,11 @@ def texts_of(value: Any) -> tuple[str, ...]:
     return (str(value),)
 
 
+def harmless(text: str) -> str:
+    """Keep a spreadsheet from taking text for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
 def decodable(*texts: str) -> bool:
     """Say whether texts can be written as UTF-8: readers mark bytes that were not by surrogates, and JSON can hold some."""
     return not any("\ud800" <= c <= "\udfff" for text in texts if not text.isascii() for c in text)

@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
+from captioner.audit.literals import SUFFIX as LITERALS
+from captioner.audit.literals import read_literals
 from captioner.audit.rows import Bad, Columns, Row
 from captioner.audit.tables import SUFFIXES, TableReader, cells_of
 from captioner.audit.tars import Lookup, SetInfo, read_caption_shards, read_tars
@@ -63,7 +65,7 @@ def open_target(
     found = _open(path, schema, columns, labels, images)
     if not columns.where:
         return found
-    if found.kind not in {"table", "tables", "Hugging Face dataset"}:
+    if found.kind not in {"table", "tables", "Hugging Face dataset", "Python dictionaries"}:
         raise UsageError(f"{path}: a {found.kind} has no columns to choose rows by")
     chosen = " and ".join(f"{column} = {value}" for column, value in columns.where)
     return replace(found, kind=f"{found.kind}, rows with {chosen}")
@@ -100,6 +102,8 @@ def _file(path: Path, schema: LabelSchema, columns: Columns, labels: Path | None
             beside = images or _images_beside(path.parent)
             return Target(str(path), "caption shard", read_caption_shards([path], images=beside))
         return Target(str(path), "shard", read_tars([path], _lookup(labels, columns)))
+    if path.suffix == LITERALS:
+        return Target(str(path), "Python dictionaries", read_literals(path, schema, columns))
     rows = TableReader(path, schema, columns, images or path.parent).rows()
     return Target(str(path), "table", rows)
 

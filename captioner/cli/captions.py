@@ -84,6 +84,9 @@ def audit(
     allow: Annotated[
         Path | None, typer.Option("--allow", help="JSONL of captions that people have accepted; see captioner review.")
     ] = None,
+    disagreements: Annotated[
+        Path | None, typer.Option("--disagreements", help="Write every caption that disagrees as a row of this CSV.")
+    ] = None,
     processes: Annotated[int | None, typer.Option(min=1, help="How many judge at once.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -111,6 +114,7 @@ def audit(
             processes=processes,
             review=review,
             allow=allow,
+            disagreements=disagreements,
             progress=lambda n: status.update(f"judging captions: {n:,}"),
         )
         status.update("writing the report")
@@ -126,8 +130,12 @@ def audit(
         print_audit(found, written)
         if sheet is not None:
             out.print(
-                f"for review: {len(found.sample):,} captions in {sheet}; then: captioner review {sheet}", markup=False
+                f"for review: {len(found.sample):,} captions in {sheet} and under Review in the report; then: captioner "
+                f"review SHEET --key {sheet.with_name('review.json')}",
+                markup=False,
             )
+        if disagreements is not None:
+            out.print(f"all captions that disagree: {disagreements}", markup=False)
     if github:
         sys.stdout.writelines(f"{line}\n" for line in gates.github(found, thresholds))
     for gate in thresholds:

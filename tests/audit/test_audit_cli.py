@@ -1,5 +1,6 @@
 """Audits from the command line: what is printed, which files are left, which exit code a program sees."""
 
+import csv
 import json
 import sys
 
@@ -44,6 +45,31 @@ def test_an_audit_prints_its_finding_and_leaves_a_report(captioner, tmp_path):
     assert "3 of 6 captions agree with their labels: 50.0 % (95 % interval 18.8 % to 81.2 %)." in out
     assert "not audited: 1 unknown label: " in out
     assert (tmp_path / "audit-mine" / "index.html").is_file()
+
+
+def test_every_caption_that_disagrees_can_be_had_as_a_row(captioner, tmp_path):
+    rows = [*ROWS, {"labels": ["Effusion"], "caption": '=cmd "x"'}]
+    arguments = ("audit", jsonl(tmp_path / "a.jsonl", rows), "--schema", "chestxray14", "--out", tmp_path / "out")
+    code, out, _ = captioner(*arguments, "--disagreements", tmp_path / "d.csv")
+    assert code == 0
+    assert "all captions that disagree: " in out
+    with (tmp_path / "d.csv").open(encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file))
+    cells = [(r["place"], r["unasserted"], r["asserted"], r["codes"], r["words"]) for r in found]
+    assert cells[:3] == [
+        ("row 2", "Effusion", "", "negated_label", "pleural effusion"),
+        ("row 3", "", "Nodule", "extra_label", "lung nodule"),
+        ("row 4", "Effusion", "", "hedged_label", "pleural effusion"),
+    ]
+    assert found[3]["caption"].startswith("'=")
+    assert len(found) == 4
+
+
+def test_a_list_of_disagreements_is_whole_or_not_there(captioner, tmp_path):
+    path = jsonl(tmp_path / "a.jsonl", [*ROWS, {"labels": ["Goiter"], "caption": GOOD}])
+    options = ("--schema", "chestxray14", "--strict", "--disagreements", tmp_path / "d.csv")
+    assert captioner("audit", path, *options)[0] == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.jsonl"]
 
 
 def test_json_goes_to_stdout_alone(captioner, tmp_path):
