@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 from captioner.agreement import CODES
 from captioner.audit.counts import LONGEST, Example
 from captioner.audit.result import Audit, percent
+from captioner.audit.sketch import hash64
 from captioner.report import charts
 from captioner.report.thumbnails import thumbnails
 from captioner.report.words import marked, reason, visible
@@ -56,9 +57,9 @@ def _breaking(text: object) -> Markup:
     return Markup(re.sub(r"([/_|])", r"\1<wbr>", str(escape(text))))  # noqa: S704 - escaped here
 
 
-def render(template: str, when: datetime, checker: str, **values: Any) -> str:
+def render(template: str, when: datetime, checker: str, scripts: Sequence[str] = ("script.js",), **values: Any) -> str:
     """Return a page; whatever is not markup of our own is escaped."""
-    script = (_HERE / "templates" / "script.js").read_text(encoding="utf-8")
+    script = "".join((_HERE / "templates" / name).read_text(encoding="utf-8") for name in scripts)
     style = (_HERE / "templates" / "style.css").read_text(encoding="utf-8")
     return (
         _environment()
@@ -85,6 +86,8 @@ def audit_page(audit: Audit, history: Sequence[Mapping[str, Any]], when: datetim
     """
     examples = _chosen(audit)
     view = _Examples(audit, examples)
+    sample = [example for example, _ in audit.sample]
+    pictures = thumbnails([*examples, *sample])
     classes = audit.by_class.sort_values(["share", "captions"], ascending=[True, False], kind="stable")
     class_rows = [
         _rated(r, r["class"], note="" if _same(r["name"], r["class"]) else r["name"], link=view.link(r["class"]))
@@ -111,8 +114,9 @@ def audit_page(audit: Audit, history: Sequence[Mapping[str, Any]], when: datetim
         "classes_start": _start(class_rows),
         "combinations": combinations if len(combinations) > len(class_rows) else [],
         "combinations_start": _start(combinations),
-        "groups": _groups(audit.by_group),
+        "groups": _groups(audit, view),
         "coverage": coverage,
+        "hedges": audit.hedges.head(12).to_dict("records"),
         "spurious": _spurious(audit.spurious, view),
         "frequencies": frequencies,
         "frequency_whole": _round_up(
@@ -128,7 +132,8 @@ def audit_page(audit: Audit, history: Sequence[Mapping[str, Any]], when: datetim
         "diversity": _diversity(audit),
         "openings": audit.openings[audit.openings["captions"] > 1].head(20).to_dict("records"),
         "duplicates": audit.duplicates.head(50).to_dict("records"),
-        "examples": view.cards(),
+        "examples": [view.card(e, pictures.get(e.id)) for e in examples],
+        "review": _review(audit, [view.card(e, pictures.get(e.id)) for e in sample]) if sample else None,
         "filter_codes": view.codes,
         "filter_classes": [(i, c) for c, i in sorted(view.classes.items(), key=lambda x: x[1])],
         "filter_groups": [(i, f"{d}: {v}") for (d, v), i in sorted(view.groups.items(), key=lambda x: x[1])],
@@ -136,7 +141,8 @@ def audit_page(audit: Audit, history: Sequence[Mapping[str, Any]], when: datetim
         "bad": audit.bad[:200],
         "per_cell": max((_cell_sizes(audit).values()), default=0),
     }
-    return render("audit.html.j2", when, audit.checker, **values)
+    scripts = ("script.js", "review.js") if sample else ("script.js",)
+    return render("audit.html.j2", when, audit.checker, scripts, **values)
 
 
 def _cell_sizes(audit: Audit) -> dict[tuple[str, str], int]:
@@ -169,8 +175,7 @@ class _Examples:
         self.examples = examples
         shown = dict.fromkeys(label for e in examples for label in e.labels)
         self.classes = {c: i for i, c in enumerate(c for c in audit.names if c in shown)}
-        groups = sorted({g for e in examples for g in e.groups.items()})
-        self.groups = {g: i for i, g in enumerate(groups)}
+        self.groups = {g: i for i, g in enumerate(sorted({g for e in examples for g in e.groups.items()}))}
         present = {c for e in examples for c in e.codes}
         self.codes = [c for c in CODES if c in present] + (["agree"] if any(not e.codes for e in examples) else [])
         self.first: dict[tuple[str, str], str] = {}
@@ -183,11 +188,7 @@ class _Examples:
         index = self.classes.get(label)
         return Markup("") if index is None else Markup('data-class="{}"').format(index)
 
-    def cards(self) -> list[dict[str, Any]]:
-        pictures = thumbnails(self.examples)
-        return [self._card(e, pictures.get(e.id)) for e in self.examples]
-
-    def _card(self, example: Example, picture: str | None) -> dict[str, Any]:
+    def card(self, example: Example, picture: str | None) -> dict[str, Any]:
         names = self.audit.names
         place = f"{Path(example.file).name}, {example.place}" if example.place else Path(example.file).name
         known = [f"{d} {v}" for d, v in example.groups.items()]
@@ -197,10 +198,11 @@ class _Examples:
             "key": visible(example.key),
             "verdict": example.verdict,
             "codes": " ".join(example.codes) or "agree",
-            "classes": " ".join(str(self.classes[label]) for label in example.labels),
-            "groups": " ".join(str(self.groups[g]) for g in example.groups.items()),
+            "classes": " ".join(str(self.classes.get(label, "")) for label in example.labels),
+            "groups": " ".join(str(self.groups.get(g, "")) for g in example.groups.items()),
             "picture": picture,
             "labels": [{"code": c, "name": names.get(c, c)} for c in example.labels],
+            "text": visible(example.caption),
             "caption": marked(example.caption, example.issues),
             "reasons": [
                 {
@@ -224,11 +226,13 @@ def _sections(audit: Audit) -> list[tuple[str, str]]:
         ("coverage", "Labels"),
         ("text", "Writing"),
         ("examples", "Examples"),
+        ("review", "Review"),
         ("rows", "Bad rows"),
     ]
     left_out = {
         "heat": audit.heat_map.empty,
         "groups": audit.by_group.empty,
+        "review": not audit.sample,
         "rows": not audit.problems,
     }
     return [(i, text) for i, text in sections if not left_out.get(i)]
@@ -283,12 +287,36 @@ def _start(rows: Sequence[Mapping[str, Any]]) -> float:
     return next(s for s in _SCALES if lowest >= s)
 
 
-def _groups(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def _groups(audit: Audit, view: _Examples) -> list[dict[str, Any]]:
     groups = []
-    for dimension, part in frame.groupby("dimension", sort=False):
+    for dimension in audit.by_group["dimension"].drop_duplicates().tolist():
+        part = audit.by_group[audit.by_group["dimension"] == dimension]
         rows = [_rated(r, r["value"]) for r in part.head(100).to_dict("records")]
-        groups.append({"dimension": dimension, "rows": rows, "start": _start(rows)})
+        errors = audit.group_issues[audit.group_issues["dimension"] == dimension]
+        cells = {(r["value"], r["code"]): (r["captions"], r["share"]) for r in errors.to_dict("records")}
+        codes = [c for c in audit.codes["code"] if any((r["label"], c) in cells for r in rows)]
+        top = max((share for _, share in cells.values()), default=1.0)
+        table = []
+        for row in rows[:_MOST]:
+            value = row["label"]
+            found = [(code, *cells.get((value, code), (0, 0.0))) for code in codes]
+            table.append(
+                {
+                    "label": value,
+                    "index": view.groups.get((dimension, value), ""),
+                    "cells": [{"code": c, "count": n, "share": s, "depth": f"{s / top:.2f}"} for c, n, s in found],
+                }
+            )
+        groups.append(
+            {"dimension": dimension, "rows": rows, "start": _start(rows), "codes": codes, "errors": codes and table}
+        )
     return groups
+
+
+def _review(audit: Audit, cases: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what people are asked to judge; the name of the sample keeps verdicts on another one apart."""
+    name = hash64(" ".join(case["id"] for case in cases))
+    return {"id": f"{name:016x}", "cases": cases, "points": f"{100 * (audit.sample_error or 0):g}"}
 
 
 def _heat(audit: Audit, view: _Examples) -> dict[str, Any] | None:

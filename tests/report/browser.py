@@ -17,6 +17,7 @@ FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"),
     *("--disable-component-update", "--disable-default-apps", "--remote-debugging-port=0", "about:blank"),
 )
+KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowRight": 39, "a": 65, "d": 68}
 
 
 def find():
@@ -106,11 +107,28 @@ class Browser:
                 "Input.dispatchKeyEvent",
                 type=kind,
                 key=name,
-                code=name,
-                windowsVirtualKeyCode={"Tab": 9, "Enter": 13}[name],
-                text="\r" if name == "Enter" and kind == "keyDown" else "",
+                code=f"Key{name.upper()}" if len(name) == 1 else name,
+                windowsVirtualKeyCode=KEYS[name],
+                text={"Enter": "\r"}.get(name, name if len(name) == 1 else "") if kind == "keyDown" else "",
             )
         self.settle()
+
+    def type(self, selector, text):
+        """Write into a field and leave it."""
+        self.js(f"document.querySelector({json.dumps(selector)}).focus()")
+        self.ask("Input.insertText", text=text)
+        self.js("document.activeElement.blur()")
+        self.settle()
+
+    def download(self, folder, selector):
+        """Click what saves a file; return the file once it is whole."""
+        self.ask("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+        self.click(selector)
+        deadline = time.monotonic() + 20
+        while not (found := [p for p in folder.iterdir() if p.suffix == ".csv" and p.stat().st_size]):
+            assert time.monotonic() < deadline, "nothing was saved"
+            self.run(asyncio.sleep(0.05))
+        return found[0]
 
     def size(self, width, height=900):
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)

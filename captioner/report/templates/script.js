@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const form = document.querySelector(".filters");
+  const form = document.querySelector("form.filters");
   if (!form) return;
   const cards = [...document.querySelectorAll(".example")].map((card) => ({
     card,
@@ -34,12 +34,13 @@
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => setTimeout(show));
   document.addEventListener("click", (event) => {
-    const link = event.target.closest("a[data-code], a[data-class]");
+    const link = event.target.closest("a[data-code], a[data-class], a[data-group]");
     if (!link) return;
     event.preventDefault();
     form.reset();
     if (link.dataset.code !== undefined) form.elements.code.value = link.dataset.code;
     if (link.dataset.class !== undefined) form.elements.class.value = link.dataset.class;
+    if (link.dataset.group) form.elements.group.value = link.dataset.group;
     setTimeout(() => {
       show();
       document.getElementById("examples").scrollIntoView();
