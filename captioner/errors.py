@@ -11,7 +11,7 @@
     │   ├── OutputError           an output folder of something else, or one in use
     │   └── ShardError            a shard or manifest that is damaged, missing or of another image set
     ├── EngineError               an endpoint that cannot be used: unreachable, wrong key, unknown model
-    └── StorageError              a disk that is full or cannot be written
+    └── StorageError              a disk that is full or cannot be written; storage that refuses or does not answer
 """
 
 import difflib
@@ -59,7 +59,7 @@ class EngineError(CaptionerError):
 
 
 class StorageError(CaptionerError):
-    """The disk is full or cannot be written."""
+    """The disk is full or cannot be written, or storage behind a URL refuses or does not answer."""
 
 
 def did_you_mean(word: str, known: Iterable[str], *, limit: int = 3) -> str:

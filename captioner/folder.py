@@ -10,7 +10,13 @@ from pathlib import Path
 from captioner import atomic
 from captioner.errors import OutputError
 
-_MARKER = "captioner.json"
+MARKER = "captioner.json"
+"""What says whose an output folder is."""
+
+
+def marker(dataset: str) -> bytes:
+    """Return the content of the marker of a dataset's output folder."""
+    return (json.dumps({"dataset": dataset, "format": 1}) + "\n").encode()
 
 
 def claim(out: Path, dataset: str) -> None:
@@ -19,14 +25,13 @@ def claim(out: Path, dataset: str) -> None:
     Raises:
         OutputError: it is somebody else's.
     """
-    marker = out / _MARKER
-    record = {"dataset": dataset, "format": 1}
-    if marker.is_file():
+    path = out / MARKER
+    if path.is_file():
         try:
-            owner = json.loads(marker.read_text(encoding="utf-8"))["dataset"]
+            owner = json.loads(path.read_text(encoding="utf-8"))["dataset"]
         except (ValueError, KeyError, TypeError):
             raise OutputError(
-                f"{marker}: not a captioner output folder's marker. Choose another folder with --out."
+                f"{path}: not a captioner output folder's marker. Choose another folder with --out."
             ) from None
         if owner != dataset:
             raise OutputError(
@@ -39,7 +44,7 @@ def claim(out: Path, dataset: str) -> None:
             f"{out}: not empty ({', '.join(foreign[:3])}{', …' if foreign[3:] else ''}), and not made by captioner. "
             "Choose another folder with --out."
         )
-    atomic.write(marker, (json.dumps(record) + "\n").encode())
+    atomic.write(path, marker(dataset))
 
 
 _LOCK = ".lock"
