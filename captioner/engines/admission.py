@@ -1,9 +1,8 @@
-"""How much is sent at once and how fast: concurrency that follows the server, and limits per minute."""
+"""How much one server is sent at once and how fast: concurrency that follows the server, and limits per minute."""
 
 import asyncio
 import random
 import time
-from collections import deque
 from typing import Literal
 
 Outcome = Literal["done", "busy", "failed"]
@@ -31,9 +30,7 @@ class Admission:
         self._ceiling = ceiling
         self._limit = 1.0
         self._in_flight = 0
-        self._waiters: deque[asyncio.Future[None]] = deque()
         self._resume_at = 0.0
-        self._timer: asyncio.TimerHandle | None = None
         self._grow_at = 0.0
         self._last_cut = 0.0
         self._doubling = True
@@ -56,28 +53,24 @@ class Admission:
         """Seconds that an answer takes of late; None before the first."""
         return self._latency or None
 
-    async def acquire(self) -> float:
-        """Wait for a slot; return the moment it was given, which :meth:`release` wants back."""
-        if self._waiters or not self._free():
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            self._wake()
-            try:
-                await waiter
-            except asyncio.CancelledError:
-                if waiter.done() and not waiter.cancelled():
-                    self._in_flight -= 1
-                    self._wake()
-                raise
-        else:
-            self._in_flight += 1
-        return time.monotonic()
+    @property
+    def resume_at(self) -> float:
+        """Until when the server wants to be left alone, by the monotonic clock; in the past if it does not."""
+        return self._resume_at
+
+    def free(self, now: float) -> bool:
+        """Say whether there is a slot, at this moment of the monotonic clock."""
+        return self._in_flight < int(self._limit) and now >= self._resume_at
+
+    def take(self) -> None:
+        """Take a slot, :meth:`free` or not."""
+        self._in_flight += 1
 
     def release(self, since: float, outcome: Outcome, retry_after: float | None = None) -> None:
         """Give a slot back.
 
         Args:
-            since: what :meth:`acquire` returned.
+            since: when it was taken, by the monotonic clock.
             outcome: ``"busy"`` for overload; ``"failed"`` for what says nothing of the server's load.
             retry_after: seconds for which the server wants to be left alone.
         """
@@ -95,24 +88,6 @@ class Admission:
                 self._doubling = False
                 self._open_window(now)
         self._in_flight -= 1
-        self._wake()
-
-    def _free(self) -> bool:
-        return self._in_flight < int(self._limit) and time.monotonic() >= self._resume_at
-
-    def _wake(self) -> None:
-        while self._waiters and self._free():
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                self._in_flight += 1
-                waiter.set_result(None)
-        pause = self._resume_at - time.monotonic()
-        if self._waiters and pause > 0 and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(pause, self._resume)
-
-    def _resume(self) -> None:
-        self._timer = None
-        self._wake()
 
     def _open_window(self, now: float) -> None:
         self._window_start = now

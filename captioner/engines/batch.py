@@ -23,8 +23,8 @@ from captioner.engines.batch_files import (
     write_jobs,
 )
 from captioner.engines.batch_server import BatchServer
-from captioner.engines.connection import OpenAISettings, ServerSettings
 from captioner.engines.openai import OpenAIEngine
+from captioner.engines.settings import OpenAISettings, ServerSettings
 from captioner.errors import EngineError
 
 _FOR_FILES = {"command"}

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from captioner import atomic
 from captioner.engines.batch_files import ENDPOINT, Job, State
-from captioner.engines.connection import Connection, ServerSettings
+from captioner.engines.connection import Connection
 from captioner.engines.failures import Failure, scrub
+from captioner.engines.settings import ServerSettings
 from captioner.errors import CaptionerError, EngineError
 
 if TYPE_CHECKING:

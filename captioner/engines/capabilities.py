@@ -60,6 +60,11 @@ class Capabilities:
         """The level in use: strict, json_schema, json_object or none."""
         return self._levels[0]
 
+    @property
+    def unproven(self) -> bool:
+        """Whether the level in use has not brought an answer yet."""
+        return self._heard == 0 and self.structured != "none"
+
     def body(self, request: Request) -> bytes:
         """Return the JSON body of a chat completion request."""
         messages = [{"role": m.role, "content": m.content} for m in request.messages]

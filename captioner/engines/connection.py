@@ -6,16 +6,14 @@ import os
 import ssl
 import urllib.request
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 import yarl
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from captioner.engines.capabilities import Structured
 from captioner.engines.completions import Completion, read_completion
 from captioner.engines.failures import Failure, from_exception, from_response, scrub
+from captioner.engines.settings import ServerSettings
 from captioner.errors import EngineError
 
 if TYPE_CHECKING:
@@ -23,56 +21,7 @@ if TYPE_CHECKING:
 
 _LARGE = 2**20
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-
-
-class ServerSettings(BaseModel):
-    """How a server is reached.
-
-    Keys come from the environment or a file and are never part of the settings. Headers may carry secrets: they are
-    shown as stars, and a value such as ``$AZURE_OPENAI_API_KEY`` is read from the environment.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    model: str = Field(min_length=1)
-    base_url: str | None = Field(default=None, description="such as http://localhost:8000/v1; OpenAI's if left out")
-    api_key_env: str = Field(default="OPENAI_API_KEY", description="the environment variable that holds the key")
-    api_key_file: Path | None = Field(default=None, description="a file that holds the key; wins over the environment")
-    timeout: float = Field(default=600.0, gt=0, description="seconds for one request, answer included")
-    connect_timeout: float = Field(default=10.0, gt=0, description="seconds for a connection")
-    max_outage: float = Field(default=300.0, ge=0, description="seconds that a server may be unreachable in a run")
-    structured: Structured = Field(default="auto", description="how JSON is asked for; auto finds out")
-    headers: Mapping[str, SecretStr] = Field(default={}, description="sent with each request")
-    extra_body: Mapping[str, Any] = Field(default={}, description="fields added to each request as they are")
-    ca_file: Path | None = Field(default=None, description="certificates to trust instead of the system's")
-
-    @field_validator("base_url")
-    @classmethod
-    def _usable(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        if not value.startswith(("http://", "https://")):
-            raise ValueError(f"{value!r} must start with http:// or https://, such as http://localhost:8000/v1")
-        url = yarl.URL(value)
-        if url.user or url.password:
-            raise ValueError("an address must hold no user or password; send them with headers")
-        if not url.host:
-            raise ValueError(f"{value!r} names no host")
-        if url.path.rstrip("/").endswith("/chat/completions"):
-            raise ValueError(f"{value!r} must end before /chat/completions")
-        return value
-
-
-class OpenAISettings(ServerSettings):
-    """How a server is reached and how hard it is driven."""
-
-    concurrency: int = Field(default=32, ge=1, description="most requests at the server at once")
-    max_retries: int = Field(default=6, ge=0, description="how often a request that failed is sent again")
-    retry_wait: float = Field(
-        default=0.5, ge=0, description="seconds before the first retry, doubled for each next one"
-    )
-    requests_per_minute: int | None = Field(default=None, ge=1)
-    tokens_per_minute: int | None = Field(default=None, ge=1)
+_KEY_HEADERS = {"authorization", "api-key", "x-api-key"}
 
 
 class Connection:
@@ -91,6 +40,8 @@ class Connection:
         self._query = base.query
         self._base = base.with_query(None).with_fragment(None)
         self._chat = (self._base / "chat/completions").with_query(self._query)
+        self._loopback = self._base.host in _LOOPBACK
+        self._key_header = next((name for name in settings.headers if name.lower() in _KEY_HEADERS), None)
 
     @property
     def address(self) -> str:
@@ -107,8 +58,8 @@ class Connection:
             return self._client, self._session
         import openai
 
-        settings, loopback = self._settings, self._base.host in _LOOPBACK
-        key, trust = self._read_key(), self._trust()
+        settings = self._settings
+        key, trust, proxy = self._read_key(), self._trust(), self._proxy()
         headers = {name: self._expand(name, value.get_secret_value()) for name, value in settings.headers.items()}
         self._client = openai.AsyncOpenAI(
             api_key=key or "none",
@@ -116,7 +67,7 @@ class Connection:
             default_query=dict(self._query),
             default_headers=headers,
             timeout=min(30.0, settings.timeout),
-            http_client=openai.DefaultAioHttpClient(verify=trust, trust_env=not loopback),
+            http_client=openai.DefaultAioHttpClient(verify=trust, trust_env=False, proxy=proxy),
         )
         # Without what the client tells of the machine (x-stainless-…): nobody needs it, and it is sent every time.
         all_headers = self._client.default_headers.items()
@@ -126,7 +77,7 @@ class Connection:
             headers={**self._client.auth_headers, **sent} if key else sent,
             cookie_jar=aiohttp.DummyCookieJar(),
             # aiohttp's own trust_env would look for proxies and ~/.netrc anew, in a thread, for each request.
-            proxy=None if loopback else _proxy_for(self._base),
+            proxy=proxy,
         )
         return self._client, self._session
 
@@ -152,7 +103,10 @@ class Connection:
         _, session = self.open()
         data = body if len(body) < _LARGE else io.BytesIO(body)  # aiohttp sends large bytes in one go, and warns of it
         try:
-            limit = aiohttp.ClientTimeout(total=timeout, sock_connect=self._settings.connect_timeout)
+            settings = self._settings
+            limit = aiohttp.ClientTimeout(
+                timeout, sock_connect=settings.connect_timeout, sock_read=settings.read_timeout
+            )
             async with session.post(self._chat, data=data, allow_redirects=False, timeout=limit) as response:
                 content = await response.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -165,7 +119,7 @@ class Connection:
         """Return the models that the server lists, None if it does not list them.
 
         Raises:
-            EngineError: it cannot be reached, or refuses the key.
+            Failure: it cannot be reached, or refuses the key.
         """
         import openai
 
@@ -173,10 +127,9 @@ class Connection:
         try:
             return [listed.id async for listed in client.models.list()]
         except openai.APIConnectionError as error:
-            raise EngineError(self.unreachable(self._cause(error).message)) from None
+            raise self._cause(error) from None
         except openai.AuthenticationError as error:
-            failure = from_response(401, error.response.headers, error.response.content, self._secrets)
-            raise EngineError(self.wrong_key(failure)) from None
+            raise from_response(401, error.response.headers, error.response.content, self._secrets) from None
         except (openai.OpenAIError, ValueError, TypeError, AttributeError):
             return None  # another status says that models are not listed here; a 200 may be a page of HTML
 
@@ -199,10 +152,10 @@ class Connection:
 
     def unreachable(self, why: str) -> str:
         """Return what to say of a server that cannot be reached."""
-        if self._base.host in _LOOPBACK:
+        if self._loopback:
             todo = f"Start the server (vllm serve {self._settings.model}), or set engine.base_url to where it runs."
         else:
-            todo = "Check engine.base_url and the network, and HTTPS_PROXY if there is a proxy."
+            todo = "Check engine.base_url and the network, and engine.proxy or HTTPS_PROXY if there is a proxy."
         return f"cannot reach {self.address}: {why}. {todo}"
 
     def wrong_key(self, failure: Failure) -> str:
@@ -212,6 +165,8 @@ class Connection:
                 f"{self.address} refuses the key in {self._key_source} ({failure.message}). "
                 "Put a valid key there, or name another place with engine.api_key_env or engine.api_key_file."
             )
+        if self._key_header:
+            return f"{self.address} refuses the key in the header {self._key_header} ({failure.message})."
         return (
             f"{self.address} wants a key ({failure.message}). Set the environment variable "
             f"{self._settings.api_key_env}, or name another with engine.api_key_env."
@@ -228,6 +183,8 @@ class Connection:
                 raise EngineError(f"cannot read the key in {source}: {reason}") from None
             if not key:
                 raise EngineError(f"{source}, which should hold the key, is empty")
+        elif self._key_header and "api_key_env" not in settings.model_fields_set:
+            return None  # a header carries it; the key that happens to be in the environment is somebody else's
         else:
             source = f"the environment variable {settings.api_key_env}"
             key = os.environ.get(settings.api_key_env, "").strip()
@@ -257,6 +214,11 @@ class Connection:
             return ssl.create_default_context(cafile=path and str(path))
         except OSError as error:  # ssl.SSLError is one
             raise EngineError(f"ca_file {path} cannot be used: {error.strerror or error}") from None
+
+    def _proxy(self) -> str | None:
+        if self._settings.proxy is not None:
+            return self._settings.proxy or None
+        return None if self._loopback else _proxy_for(self._base)
 
     def _cause(self, error: BaseException) -> Failure:
         """Find what the official client wrapped."""

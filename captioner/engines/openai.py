@@ -5,17 +5,22 @@ CPU time for each; ``benchmarks/client.py`` measures it.
 """
 
 import asyncio
+import logging
+import random
 import time
 from collections.abc import AsyncGenerator, Iterable, Iterator
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
 from captioner.engines import Answer, Message, Request, Sampling
-from captioner.engines.admission import Admission, Outcome, Pace
+from captioner.engines.admission import Outcome
 from captioner.engines.capabilities import Capabilities
 from captioner.engines.completions import Completion
-from captioner.engines.connection import Connection, OpenAISettings
+from captioner.engines.endpoint import Endpoint
 from captioner.engines.failures import Failure
+from captioner.engines.flights import Flights, Trial
+from captioner.engines.pool import Pool, Slot
+from captioner.engines.settings import OpenAISettings
 from captioner.errors import EngineError, did_you_mean
 from captioner.triplets import Triplet
 
@@ -25,8 +30,6 @@ _STORM = 100
 _FATAL_STORM = 3
 _LONGEST_WAIT = 60.0
 _LONGEST_WAIT_UNREACHABLE = 10.0
-_LEAST_PATIENCE = 60.0
-_MUCH_LONGER = 20
 _BUSY_REPLIES = 50
 _TINY = Request(
     key="check",
@@ -36,46 +39,77 @@ _TINY = Request(
     sampling=Sampling(max_tokens=16),
 )
 
+_logger = logging.getLogger(__name__)
+
 
 class OpenAIEngine:
-    """One server, asked many things at once.
-
-    Attributes:
-        capabilities: what the server has been found to do; its ``notes`` say what was changed for it.
-    """
+    """One server or several with the same model, asked many things at once."""
 
     name = "openai"
 
     def __init__(self, settings: OpenAISettings) -> None:
         self.settings = settings
         self.model = settings.model
-        self.capabilities = Capabilities(settings.model, settings.structured, settings.extra_body)
-        self._connection = Connection(settings)
-        self._admission = Admission(settings.concurrency)
-        self._requests_pace = Pace(settings.requests_per_minute)
-        self._tokens_pace = Pace(settings.tokens_per_minute)
-        self._expected_completion = 256.0
+        weights = [e.weight for e in settings.endpoints] or [1.0]
+        self._each = settings.each()
+        self._endpoints = [Endpoint(*pair) for pair in zip(self._each, weights, strict=True)]
+        self._pool = Pool(self._endpoints)
+        self._flights = Flights(self._pool, settings.hedge)
         self._failed_in_a_row = 0
-        self._unreachable_since: float | None = None
         self._workers: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
-        return f"OpenAIEngine(model={self.model!r}, address={self._connection.address!r})"
+        return f"OpenAIEngine(model={self.model!r}, address={self._addresses()!r})"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the server (of several, the first) has been found to do; its ``notes`` say what was changed for it."""
+        return self._endpoints[0].capabilities
+
+    @property
+    def address(self) -> str:
+        """Where the server is (of several, the first)."""
+        return self._endpoints[0].address
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests the server (of several, the first) bears at once, as far as has been found out."""
+        return self._endpoints[0].admission.limit
+
+    def apart(self) -> tuple["OpenAIEngine", ...]:
+        """Return an engine for each server."""
+        return tuple(OpenAIEngine(settings) for settings in self._each)
 
     async def check(self) -> None:
         """Make sure that the server is there, takes the key and has the model.
 
+        Of several, those that cannot be reached now are left to be tried again; but one must be there, and all that are must
+        take the key and have the model.
+
         Raises:
             EngineError: it does not; names the address, where the key was looked for, or the models that there are.
         """
-        models = await self._connection.models()
-        if models and self.model in models:
-            return
-        # Not all servers list models, and gateways know more names than they list: the last word has a request.
+        results = await asyncio.gather(*(self._check(endpoint) for endpoint in self._endpoints))
+        failed = [(e, *r) for e, r in zip(self._endpoints, results, strict=True) if r is not None]
+        wrong = [message for _, failure, message in failed if failure.kind != "unreachable"]
+        if wrong or len(failed) == len(self._endpoints):
+            raise EngineError("\n".join(wrong or [message for _, _, message in failed]))
+        for endpoint, failure, _ in failed:
+            self._pool.failed(endpoint, failure)
+
+    async def _check(self, endpoint: Endpoint) -> tuple[Failure, str] | None:
+        """Return why a server cannot be used, as a failure and in words."""
+        models = None
+        others = tuple(e for e in self._endpoints if e is not endpoint)
         try:
-            await self._ask(_TINY, await self._admission.acquire(), _Trial())
+            models = await endpoint.connection.models()
+            if models and endpoint.model in models:
+                return None
+            # Not all servers list models, and gateways know more names than they list: the last word has a request.
+            await self._ask(_TINY, await self._pool.acquire(never=others), Trial(others))
         except Failure as failure:
-            raise EngineError(self._unusable(failure, models)) from None
+            return failure, _unusable(endpoint, failure, models)
+        return None
 
     async def answers(self, requests: Iterable[Request]) -> AsyncGenerator[Answer, None]:
         """Yield one answer for each request, in the order in which they come back.
@@ -86,11 +120,14 @@ class OpenAIEngine:
             EngineError: the server refuses the key or the model, cannot be reached for ``max_outage`` seconds, or a
                 hundred requests in a row failed.
         """
-        self._connection.open()
+        for endpoint in self._endpoints:
+            endpoint.connection.open()
         iterator = iter(requests)
+        concurrency = sum(settings.concurrency for settings in self._each)
         # Room for answers while the consumer works, so that the server does not wait for it; bounded all the same.
-        finished: asyncio.Queue[Answer | Exception] = asyncio.Queue(2 * self.settings.concurrency)
-        workers = {asyncio.create_task(self._work(iterator, finished)) for _ in range(self.settings.concurrency)}
+        finished: asyncio.Queue[Answer | Exception] = asyncio.Queue(2 * concurrency)
+        workers = {asyncio.create_task(self._work(iterator, finished)) for _ in range(concurrency)}
+        self._flights.start()
         running = len(workers)
         self._workers |= workers
         try:
@@ -108,7 +145,8 @@ class OpenAIEngine:
     async def close(self) -> None:
         """Stop what is still running and close all connections."""
         await self._stop(self._workers)
-        await self._connection.close()
+        for endpoint in self._endpoints:
+            await endpoint.connection.close()
 
     async def _stop(self, workers: set[asyncio.Task[None]]) -> None:
         workers = set(workers)
@@ -116,32 +154,35 @@ class OpenAIEngine:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
         self._workers -= workers
+        if not self._workers:
+            await self._flights.stop()
 
     async def _work(self, requests: Iterator[Request], finished: "asyncio.Queue[Answer | Exception]") -> None:
         """Take requests until there are none; put their answers, and at last the exception that ended it."""
         try:
             while True:
-                slot = await self._admission.acquire()
+                slot = await self._pool.acquire()
                 try:
                     request = next(requests)
                 except BaseException:
-                    self._admission.release(slot, "failed")
+                    self._pool.release(slot, "failed")
                     raise
                 await finished.put(await self._answer(request, slot))
         except Exception as error:  # noqa: BLE001 - handed over to whoever reads the answers
             await finished.put(error)
 
-    async def _answer(self, request: Request, slot: float) -> Answer:
+    async def _answer(self, request: Request, slot: Slot) -> Answer:
         start = time.perf_counter()
-        trial = _Trial()
+        trial = Trial()
         try:
             completion = await self._ask(request, slot, trial)
         except Failure as failure:
+            endpoint = trial.last or slot.endpoint
             if failure.kind == "unreachable":
-                raise EngineError(self._connection.unreachable(failure.message)) from None
+                raise EngineError(self._unreachable(endpoint, failure)) from None
             self._failed_in_a_row += 1
             if self._failed_in_a_row >= (_FATAL_STORM if failure.kind == "fatal" else _STORM):
-                raise EngineError(self._given_up(failure)) from None
+                raise EngineError(self._given_up(endpoint, failure)) from None
             tries = f" ({trial.attempts} attempts)" if trial.attempts > 1 else ""
             seconds = time.perf_counter() - start
             return Answer(request.key, None, error=failure.message + tries, seconds=seconds, attempts=trial.attempts)
@@ -158,7 +199,7 @@ class OpenAIEngine:
             model=completion.model,
         )
 
-    async def _ask(self, request: Request, slot: float, trial: "_Trial") -> Completion:
+    async def _ask(self, request: Request, slot: Slot, trial: Trial) -> Completion:
         """Send a request until it is answered or there is no hope.
 
         Raises:
@@ -167,7 +208,7 @@ class OpenAIEngine:
         try:
             return await self._send(request, slot, trial)
         except Failure as failure:
-            if not failure.again:
+            if not self._again(failure, trial):
                 raise
             first = [failure]
 
@@ -175,123 +216,109 @@ class OpenAIEngine:
         async def again() -> Completion:
             if first:
                 raise first.pop()
-            return await self._send(request, await self._admission.acquire(), trial)
+            return await self._send(request, await self._pool.acquire(trial.last, trial.refused), trial)
 
         retrying = AsyncRetrying(
             stop=lambda _: self._hopeless(trial),
-            wait=self._wait,
-            retry=retry_if_exception(lambda error: isinstance(error, Failure) and error.again),
+            wait=lambda state: self._wait(state, trial),
+            retry=retry_if_exception(lambda error: isinstance(error, Failure) and self._again(error, trial)),
             sleep=asyncio.sleep,
             reraise=True,
         )
         return await retrying(again)
 
-    def _hopeless(self, trial: "_Trial") -> bool:
-        since = self._unreachable_since
+    def _again(self, failure: Failure, trial: Trial) -> bool:
+        """Say whether sending a request once more can help: here, or where it has not been refused yet."""
+        return failure.again or (failure.kind == "fatal" and len(trial.refused) < len(self._endpoints))
+
+    def _hopeless(self, trial: Trial) -> bool:
+        since = self._pool.down_since()
         if since is not None and time.monotonic() - since > self.settings.max_outage:
             return True
         return trial.faults > self.settings.max_retries or trial.busy > _BUSY_REPLIES
 
-    def _wait(self, state: RetryCallState) -> float:
+    def _wait(self, state: RetryCallState, trial: Trial) -> float:
         failure = state.outcome and state.outcome.exception()
         if isinstance(failure, Failure) and failure.retry_after:
             return 0.0  # admission holds all requests back for that long
+        if state.attempt_number == 1 and trial.last is not None and self._pool.elsewhere(trial.last):
+            return 0.0
         unreachable = isinstance(failure, Failure) and failure.kind == "unreachable"
         longest = _LONGEST_WAIT_UNREACHABLE if unreachable else _LONGEST_WAIT
         return wait_random_exponential(self.settings.retry_wait, max=longest)(state)
 
-    async def _send(self, request: Request, slot: float, trial: "_Trial") -> Completion:
+    async def _send(self, request: Request, slot: Slot, trial: Trial) -> Completion:
         """Send a request in a slot, put as the server has been found to want it; give the slot back."""
-        structured = request.answer_schema is not None
+        endpoint, structured = slot.endpoint, request.answer_schema is not None
+        capabilities = endpoint.capabilities
         outcome: Outcome = "failed"
         retry_after: float | None = None
         try:
             while True:
-                version = self.capabilities.version
+                version = capabilities.version
                 try:
-                    completion = await self._send_once(self.capabilities.body(request), trial)
+                    completion, first = await self._flights.post(request, endpoint, trial)
                 except Failure as failure:
-                    if self.capabilities.version != version and failure.kind in {"request", "server"}:
+                    if capabilities.version != version and failure.kind in {"request", "server"}:
                         continue  # the answer to another request has taught better in the meantime
-                    self._note_outage(failure)
-                    trial.count(failure)
-                    if self.capabilities.learn(failure, structured=structured, times=trial.server_errors):
+                    trial.count(failure, endpoint)
+                    if capabilities.learn(failure, structured=structured, times=trial.server_errors):
                         continue
+                    if failure.kind == "server" and structured and self._unsure(endpoint) and not self._hopeless(trial):
+                        await asyncio.sleep(self.settings.retry_wait * random.random())  # noqa: S311
+                        continue
+                    self._pool.failed(endpoint, failure)
                     if failure.kind in {"busy", "timeout"}:
                         outcome, retry_after = "busy", failure.retry_after
                     raise
-                outcome = "done"
-                self._unreachable_since = None
-                if structured and completion.text:
-                    self.capabilities.listen(completion.text, version)
+                if first:  # if not, this server has not answered yet
+                    outcome = "done"
+                    self._pool.worked(endpoint)
+                    if structured and completion.text:
+                        capabilities.listen(completion.text, version)
                 return completion
         finally:
-            self._admission.release(slot, outcome, retry_after)
+            self._pool.release(slot, outcome, retry_after)
 
-    async def _send_once(self, body: bytes, trial: "_Trial") -> Completion:
-        await self._requests_pace.wait()
-        expected = len(body) / 4 + self._expected_completion  # about four characters to a token
-        await self._tokens_pace.wait(expected)
-        trial.attempts += 1
-        completion = await self._connection.post(body, self._patience(trial))
-        self._expected_completion += 0.05 * (completion.completion_tokens - self._expected_completion)
-        self._tokens_pace.correct(completion.prompt_tokens + completion.completion_tokens - expected)
-        return completion
+    def _unsure(self, endpoint: Endpoint) -> bool:
+        """Say whether a breakdown may be about the structure that was asked for: then the same server is asked once more.
 
-    def _note_outage(self, failure: Failure) -> None:
-        if failure.kind != "unreachable":
-            self._unreachable_since = None
-        elif self._unreachable_since is None:
-            self._unreachable_since = time.monotonic()
+        A server that is the only one is asked again anyway.
+        """
+        return len(self._endpoints) > 1 and endpoint.health.closed and endpoint.capabilities.unproven
 
-    def _patience(self, trial: "_Trial") -> float:
-        """Return after how many seconds a request counts as lost: long after others would have been answered."""
-        latency = self._admission.latency
-        if latency is None:
-            return self.settings.timeout
-        return min(self.settings.timeout, max(_LEAST_PATIENCE, _MUCH_LONGER * latency) * 2.0**trial.timeouts)
+    def _addresses(self) -> str:
+        return ", ".join(endpoint.address for endpoint in self._endpoints)
 
-    def _unusable(self, failure: Failure, models: list[str] | None) -> str:
-        """Return what to say when not even a small request is answered."""
-        address = self._connection.address
-        if failure.kind == "unreachable":
-            return self._connection.unreachable(failure.message)
-        if failure.status in {401, 403}:
-            return self._connection.wrong_key(failure)
-        if models and failure.status in {400, 404}:
-            shown = ", ".join(sorted(models)[:20]) + (" …" if len(models) > 20 else "")
-            hint = did_you_mean(self.model, models)
-            return f"{address} has no model {self.model!r}; it has: {shown}.{hint} ({failure.message})"
-        if failure.status == 404:
-            missing = "" if address.endswith("/v1") else " Most servers want an address that ends in /v1."
-            return f"{address} knows no chat completions with model {self.model!r} ({failure.message}).{missing}"
-        return f"{address} does not answer a first small request: {failure.message}"
-
-    def _given_up(self, failure: Failure) -> str:
-        if failure.status == 401:
-            return self._connection.wrong_key(failure)
+    def _unreachable(self, endpoint: Endpoint, failure: Failure) -> str:
+        if len(self._endpoints) == 1:
+            return endpoint.connection.unreachable(failure.message)
         return (
-            f"{self._failed_in_a_row} requests in a row failed at {self._connection.address}; "
+            f"none of {self._addresses()} can be used; the last, {endpoint.address}: {failure.message}. "
+            "Answers so far are kept: put it right, and start the same run again."
+        )
+
+    def _given_up(self, endpoint: Endpoint, failure: Failure) -> str:
+        if failure.status == 401:
+            return endpoint.connection.wrong_key(failure)
+        return (
+            f"{self._failed_in_a_row} requests in a row failed at {self._addresses()}; "
             f"the last: {failure.message}. Answers so far are kept: put it right, and start the same run again."
         )
 
 
-class _Trial:
-    """What one request has been through."""
-
-    __slots__ = ("attempts", "busy", "faults", "server_errors", "timeouts")
-
-    def __init__(self) -> None:
-        self.attempts = 0
-        self.faults = 0
-        self.busy = 0
-        self.server_errors = 0
-        self.timeouts = 0
-
-    def count(self, failure: Failure) -> None:
-        if failure.kind == "busy":
-            self.busy += 1
-        elif failure.kind != "unreachable":
-            self.faults += 1
-            self.server_errors += failure.kind == "server"
-            self.timeouts += failure.kind == "timeout"
+def _unusable(endpoint: Endpoint, failure: Failure, models: list[str] | None) -> str:
+    """Return what to say when not even a small request is answered."""
+    address = endpoint.address
+    if failure.kind == "unreachable":
+        return endpoint.connection.unreachable(failure.message)
+    if failure.status in {401, 403}:
+        return endpoint.connection.wrong_key(failure)
+    if models and failure.status in {400, 404}:
+        shown = ", ".join(sorted(models)[:20]) + (" …" if len(models) > 20 else "")
+        hint = did_you_mean(endpoint.model, models)
+        return f"{address} has no model {endpoint.model!r}; it has: {shown}.{hint} ({failure.message})"
+    if failure.status == 404:
+        missing = "" if address.endswith("/v1") else " Most servers want an address that ends in /v1."
+        return f"{address} knows no chat completions with model {endpoint.model!r} ({failure.message}).{missing}"
+    return f"{address} does not answer a first small request: {failure.message}"

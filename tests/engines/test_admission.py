@@ -8,32 +8,49 @@ from typing import Any
 import pytest
 
 from captioner.engines.admission import Admission, Pace
+from captioner.engines.endpoint import Endpoint
+from captioner.engines.pool import Pool
+from captioner.engines.settings import OpenAISettings
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     asyncio.run(main)
 
 
-async def grown(ceiling: int) -> Admission:
+def slot(admission: Admission) -> float:
+    """Take a slot that is free; return when it was taken."""
+    now = time.monotonic()
+    assert admission.free(now)
+    admission.take()
+    return now
+
+
+def grown(ceiling: int) -> Admission:
     """An admission that one answered request has opened."""
     admission = Admission(ceiling)
-    admission.release(await admission.acquire(), "done")
+    admission.release(slot(admission), "done")
     return admission
+
+
+def pool(ceiling: int) -> tuple[Pool, Admission]:
+    """A pool of one server that one answered request has opened."""
+    endpoint = Endpoint(OpenAISettings(model="tiny", base_url="http://127.0.0.1:9/v1", concurrency=ceiling))
+    return Pool([endpoint]), endpoint.admission
 
 
 async def one_round(admission: Admission) -> None:
     """Fill all slots, then give all back as answered."""
-    slots = [await admission.acquire() for _ in range(admission.limit)]
+    slots = [slot(admission) for _ in range(admission.limit)]
     await asyncio.sleep(0.01)
-    for slot in slots:
-        admission.release(slot, "done")
+    for since in slots:
+        admission.release(since, "done")
 
 
 def test_one_request_goes_first_and_its_answer_lets_more_through() -> None:
     async def main() -> None:
         admission = Admission(64)
         assert admission.limit == 1
-        admission.release(await admission.acquire(), "done")
+        admission.release(slot(admission), "done")
         assert admission.limit == 32
 
     run(main())
@@ -41,7 +58,7 @@ def test_one_request_goes_first_and_its_answer_lets_more_through() -> None:
 
 def test_the_ceiling_is_reached_and_never_exceeded() -> None:
     async def main() -> None:
-        admission = await grown(100)
+        admission = grown(100)
         for _ in range(20):
             await one_round(admission)
             assert admission.limit <= 100
@@ -52,9 +69,9 @@ def test_the_ceiling_is_reached_and_never_exceeded() -> None:
 
 def test_slots_that_nobody_needs_are_not_added() -> None:
     async def main() -> None:
-        admission = await grown(100)
+        admission = grown(100)
         for _ in range(200):
-            admission.release(await admission.acquire(), "done")
+            admission.release(slot(admission), "done")
         assert admission.limit == 32
 
     run(main())
@@ -62,10 +79,10 @@ def test_slots_that_nobody_needs_are_not_added() -> None:
 
 def test_a_burst_of_overload_cuts_once() -> None:
     async def main() -> None:
-        admission = await grown(32)
-        slots = [await admission.acquire() for _ in range(32)]
-        for slot in slots:
-            admission.release(slot, "busy")
+        admission = grown(32)
+        slots = [slot(admission) for _ in range(32)]
+        for since in slots:
+            admission.release(since, "busy")
         assert admission.limit == 16
 
     run(main())
@@ -73,10 +90,10 @@ def test_a_burst_of_overload_cuts_once() -> None:
 
 def test_overload_after_a_cut_cuts_again_but_never_to_nothing() -> None:
     async def main() -> None:
-        admission = await grown(32)
+        admission = grown(32)
         limits = []
         for _ in range(8):
-            admission.release(await admission.acquire(), "busy")
+            admission.release(slot(admission), "busy")
             limits.append(admission.limit)
         assert limits == [16, 8, 4, 2, 1, 1, 1, 1]
 
@@ -85,8 +102,8 @@ def test_overload_after_a_cut_cuts_again_but_never_to_nothing() -> None:
 
 def test_after_a_cut_it_grows_again_step_by_step() -> None:
     async def main() -> None:
-        admission = await grown(32)
-        admission.release(await admission.acquire(), "busy")
+        admission = grown(32)
+        admission.release(slot(admission), "busy")
         limits = [admission.limit]
         for _ in range(20):
             await one_round(admission)
@@ -101,9 +118,9 @@ def test_after_a_cut_it_grows_again_step_by_step() -> None:
 
 def test_a_failure_that_says_nothing_of_the_load_changes_nothing() -> None:
     async def main() -> None:
-        admission = await grown(32)
+        admission = grown(32)
         for _ in range(100):
-            admission.release(await admission.acquire(), "failed")
+            admission.release(slot(admission), "failed")
         assert (admission.limit, admission.in_flight) == (32, 0)
 
     run(main())
@@ -111,23 +128,25 @@ def test_a_failure_that_says_nothing_of_the_load_changes_nothing() -> None:
 
 def test_a_pause_holds_everybody_back_and_then_lets_them_go() -> None:
     async def main() -> None:
-        admission = await grown(4)
-        admission.release(await admission.acquire(), "busy", 0.2)
+        servers, admission = pool(4)
+        servers.release(await servers.acquire(), "done")
+        servers.release(await servers.acquire(), "busy", 0.2)
         start = time.monotonic()
-        first, second = await asyncio.gather(admission.acquire(), admission.acquire())
-        assert min(first, second) - start >= 0.19
+        first, second = await asyncio.gather(servers.acquire(), servers.acquire())
+        assert min(first.since, second.since) - start >= 0.19
+        assert admission.in_flight == 2
 
     run(main())
 
 
 def test_a_waiter_that_is_cancelled_takes_no_slot_with_it() -> None:
     async def main() -> None:
-        admission = Admission(1)
-        slot = await admission.acquire()
-        waiting = [asyncio.create_task(admission.acquire()) for _ in range(3)]
+        servers, admission = pool(1)
+        held = await servers.acquire()
+        waiting = [asyncio.create_task(servers.acquire()) for _ in range(3)]
         await asyncio.sleep(0)
         waiting[0].cancel()
-        admission.release(slot, "failed")  # hands the slot to the second, which is cancelled before it wakes up
+        servers.release(held, "failed")  # hands the slot to the second, which is cancelled before it wakes up
         waiting[1].cancel()
         assert await asyncio.wait_for(waiting[2], 1)
         assert admission.in_flight == 1
@@ -161,7 +180,7 @@ def test_what_was_not_used_is_given_back() -> None:
 @pytest.mark.parametrize("ceiling", [1, 2, 7])
 def test_a_small_ceiling_is_kept_from_the_start(ceiling: int) -> None:
     async def main() -> None:
-        admission = await grown(ceiling)
+        admission = grown(ceiling)
         assert admission.limit == ceiling
 
     run(main())

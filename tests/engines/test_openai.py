@@ -281,7 +281,7 @@ def test_a_slow_answer_is_waited_for() -> None:
 
 
 def test_a_hang_is_not_waited_out_once_answers_are_known_to_come_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("captioner.engines.openai._LEAST_PATIENCE", 0.3)
+    monkeypatch.setattr("captioner.engines.endpoint._LEAST_PATIENCE", 0.3)
     with FaultyServer(script=["ok", "hang"]) as server:
         answers = ask(engine_for(server, timeout=3600, concurrency=1), requests(2))
     assert [(a.error, a.attempts) for a in answers.values()] == [(None, 1), (None, 2)]
