@@ -58,6 +58,7 @@ def test_help_names_every_command(captioner):
         "shards export",
         "shards join",
         "shards verify",
+        "unimed",
     ],
 )
 def test_every_command_has_an_example(captioner, command):

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from captioner.cli import captions, engines, runs, schemas, shards
+from captioner.cli import captions, engines, runs, schemas, shards, unimed
 from captioner.cli.console import err, out
 from captioner.errors import CaptionerError
 
@@ -27,6 +27,7 @@ app.add_typer(schemas.prompt_app, name="prompt")
 app.add_typer(schemas.schema_app, name="schema")
 app.add_typer(engines.engine_app, name="engine")
 app.add_typer(shards.shards_app, name="shards")
+app.add_typer(unimed.app)
 
 
 def version(show: bool) -> None:

@@ -7,7 +7,7 @@ import json
 import random
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from captioner.errors import UsageError
@@ -37,11 +37,16 @@ def form(name: str) -> Form:
     raise UsageError(f"no form {name!r}. There are: {', '.join(_FORMS)}, joined:TAG (such as joined:chestxray8).")
 
 
-def joined(captions: list[str], tag: str) -> str:
+def joined(captions: Sequence[str], tag: str, *, strip: bool = True) -> str:
     """Return captions as UniMed stores them: full stops stripped from both ends, then one, then the tag.
 
     Its loader splits the text at the tag and draws one of the first ten pieces. With fewer than ten captions one of
     those pieces is the empty string behind the last tag; more than ten are never drawn.
+
+    Args:
+        captions: the captions.
+        tag: the mark, without the underscores around it.
+        strip: whether full stops at the ends go first; for RadImageNet they stay.
 
     Raises:
         UsageError: a caption contains the tag, and would be split in two.
@@ -49,7 +54,7 @@ def joined(captions: list[str], tag: str) -> str:
     mark = f"_{tag}_"
     if broken := next((caption for caption in captions if mark in caption), None):
         raise UsageError(f"the tag {mark!r} occurs in a caption and would split it: {broken!r}. Choose another tag.")
-    return "".join(caption.strip(".") + "." + mark for caption in captions)
+    return "".join((caption.strip(".") if strip else caption) + "." + mark for caption in captions)
 
 
 def captions_of(record: bytes) -> list[str]:

@@ -1,0 +1,53 @@
+"""What the tests of UniMed's outputs share."""
+
+import csv
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from captioner.unimed import OUTPUTS, Built, build, from_files
+from tests.unimed.made import make_data
+
+
+@pytest.fixture(scope="session")
+def whole_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A $DATA with all thirteen; tests do not change it."""
+    return make_data(tmp_path_factory.mktemp("DATA"))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A $DATA of the test's own."""
+    return make_data(tmp_path / "DATA")
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Callable[..., Built]:
+    """Build one output of a $DATA into ``tmp_path/out``."""
+
+    def make(data: Path, name: str, **settings: int) -> Built:
+        return build(OUTPUTS[name], from_files(data, OUTPUTS[name]), tmp_path / "out", **settings)
+
+    return make
+
+
+def tars(folder: Path) -> dict[str, bytes]:
+    """The bytes of every tar in a folder."""
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.tar"))}
+
+
+def texts(folder: Path) -> list[str]:
+    """The texts of all samples, in order."""
+    found = []
+    for path in sorted(folder.glob("*.tar")):
+        with tarfile.open(path) as archive:
+            found += [archive.extractfile(m).read().decode() for m in archive if m.name.endswith(".txt")]
+    return found
+
+
+def rejected(folder: Path) -> list[dict[str, str]]:
+    """The rows that were left out."""
+    with (folder / "rejected_rows.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
