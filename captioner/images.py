@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -89,6 +89,11 @@ class ImageIndex:
                     self._by_name.setdefault(_folded_ending(name), []).append(path)
                     if name.rpartition(".")[2].lower() in EXTENSIONS:
                         self._by_stem.setdefault(without_extension(name), []).append(path)
+
+    @property
+    def files(self) -> Collection[str]:
+        """All files below the folder, as paths relative to it."""
+        return self._files
 
     def find(self, reference: str) -> Path | Problem:
         """Return the file that a reference names.

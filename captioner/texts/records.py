@@ -112,6 +112,9 @@ class _DataOnly(pickle.Unpickler):
 def _listed(path: Path, content: Any, entry: TextFile, table: TextTable) -> Iterator[tuple[int, Record | BadRecord]]:
     """Yield the records of what a JSON file or a pickle holds."""
     for part in entry.records.split(".") if entry.records else ():
+        if part == "*" and isinstance(content, Mapping):
+            content = [record for records in content.values() if isinstance(records, list) for record in records]
+            continue
         if not isinstance(content, Mapping) or part not in content:
             there = ", ".join(map(str, list(content)[:6])) if isinstance(content, Mapping) else "a list"
             raise TableError(f"{path}: no {entry.records!r} in it; there is: {there}")

@@ -61,11 +61,22 @@ def read_texts(schema: TextSchema, data: Path, *, use: Sequence[str] = (), table
                 f"{did_you_mean(kind, schema.kinds)}"
             )
     folder = _Folder(data)
-    chosen, files = _choose(schema, folder, table, wanted)
-    gathered = _Gatherer(schema, chosen, wanted, folder)
-    for entry, path in files:
-        gathered.add(entry, path)
-    return gathered.finish([path for _, path in files])
+    problem: _OtherColumnsError | None = None
+    for chosen, files, notes in _candidates(schema, folder, table, wanted):
+        gathered = _Gatherer(schema, chosen, wanted, folder)
+        try:
+            for entry, path in files:
+                gathered.add(entry, path)
+        except _OtherColumnsError as e:
+            problem = problem or e
+            continue
+        return gathered.finish([path for _, path in files], notes)
+    assert problem is not None
+    raise problem
+
+
+class _OtherColumnsError(TableError):
+    """A file that has the right name, but not the columns of a table."""
 
 
 class _Folder:
@@ -90,29 +101,38 @@ class _Folder:
         return [self.root / path for path, name in self.names if pattern.match(name.lower())]
 
 
-def _choose(
-    schema: TextSchema, folder: _Folder, given: Path | None, use: Sequence[str]
-) -> tuple[TextTable, list[tuple[TextFile, Path]]]:
-    """Return the first table that is there, and its files."""
+Candidate = tuple[TextTable, list[tuple[TextFile, Path]], list[str]]
+
+
+def _candidates(schema: TextSchema, folder: _Folder, given: Path | None, use: Sequence[str]) -> list[Candidate]:
+    """Return the tables that are there, each with its files and with notes on files that are not there."""
+    candidates: list[Candidate] = []
     lacks: list[str] = []
     for table in schema.tables:
         if not any(kind in table.texts for kind in use):
-            lacks.append(f"has no {' or '.join(use)}")
             continue
         if given is not None:
             entry = next((e for e in table.files if fnmatch.fnmatch(given.name, e.match.rpartition("/")[2])), None)
-            if entry is None and len(schema.tables) > 1:
-                continue
-            return table, [(entry or table.files[0], given)]
-        files = [(entry, path) for entry in table.files for path in _one_or_glob(folder, entry.match)]
-        absent = [join.match for join in table.join if not folder.matching(join.match)]
+            if entry is not None or len(schema.tables) == 1:
+                candidates.append((table, [(entry or table.files[0], given)], []))
+            continue
+        found = [(entry, _one_or_glob(folder, entry.match)) for entry in table.files]
+        files = {(path, entry.records): (entry, path) for entry, paths in found for path in paths}
+        absent = [join.match for join in table.join if join.match and not folder.matching(join.match)]
         if files and not absent:
-            return table, list({path: (entry, path) for entry, path in reversed(files)}.values())[::-1]
-        lacks.append(f"needs {' and '.join(absent) if files else ' or '.join(e.match for e in table.files)}")
+            here = {entry.split for entry, paths in found if paths}
+            gone = [entry.match for entry, paths in found if not paths and entry.split not in here]
+            notes = [f"not there, and left out: {', '.join(gone)}"] if gone else []
+            candidates.append((table, list(files.values()), notes))
+        lacks.append(" and ".join(absent) if files else " or ".join(dict.fromkeys(e.match for e in table.files)))
+    if candidates:
+        return candidates
     if given is not None:
         names = ", ".join(entry.match for table in schema.tables for entry in table.files)
         raise TableError(f"{given}: {schema.id} has several tables; call the file as one of them: {names}")
-    raise TableError(f"{folder.root}: the texts of {schema.id} are not there. Its table {'; or it '.join(lacks)}.")
+    raise TableError(
+        f"{folder.root}: the texts of {schema.id} are not there; it needs {', or '.join(dict.fromkeys(lacks))}"
+    )
 
 
 def _one_or_glob(folder: _Folder, match: str) -> list[Path]:
@@ -171,18 +191,22 @@ class _Gatherer:
 
     def _check_columns(self, path: Path, record: Record) -> None:
         """Refuse a file of another release, whose columns have other names, before all its records are left out."""
-        needed = dict.fromkeys([*self._image.columns, *(c for t in self._read.values() for c in t.columns)])
-        for column in (*needed, *self.table.where, *([self.table.split] if self.table.split else [])):
-            if (
-                column not in record
-                and column not in self._read
-                and not any(c.startswith(f"{column}.") for c in record)
-            ):
+        templates = [self._image, *self._read.values()]
+        needed = [columns for template in templates for columns in template.columns]
+        needed += [(column,) for column in (*self.table.where, *([self.table.split] if self.table.split else []))]
+        for columns in needed:
+            if not any(self._has(record, column) for column in columns):
                 known = ", ".join(map(str, list(record)[:12]))
-                raise TableError(
-                    f"{path}: no column {column!r}; it has: {known}.{did_you_mean(column, map(str, record))} "
-                    f"Is it another release? A copy of the text schema in text_schemas/ can name its columns."
+                raise _OtherColumnsError(
+                    f"{path}: no column {columns[0]!r}; it has: {known}.{did_you_mean(columns[0], map(str, record))} "
+                    "Is it another release? A copy of the text schema in text_schemas/ can name its columns."
                 )
+
+    def _has(self, record: Record, column: str) -> bool:
+        joined = any(column in join.columns for join in self._joins)  # a record may find nothing to be joined with
+        return (
+            joined or column in record or column in self._read or any(str(c).startswith(f"{column}.") for c in record)
+        )
 
     def _add(self, file: str, row: int, split: str, record: Record) -> None:
         for column, wanted in self.table.where.items():
@@ -193,12 +217,12 @@ class _Gatherer:
                 return
         images = self._image.fill(record)
         if not images:
-            self._reject((file, row), ", ".join(self._image.columns), "", "no_image", "the record names no image")
+            self._reject((file, row), _shown(self._image), "", "no_image", "the record names no image")
             return
         problem = self._read_files(record)
         texts = list(dict.fromkeys(c for t in self._texts for text in t.fill(record) if (c := clean(text))))
         if not texts:
-            columns = ", ".join(dict.fromkeys(c for t in self._texts for c in t.columns))
+            columns = _shown(*self._texts)
             reason = problem.reason if problem else "the record has no text of the kinds that are used"
             self._reject((file, row), columns, images[0], problem.code if problem else "no_text", reason)
             return
@@ -230,7 +254,7 @@ class _Gatherer:
         shown = "" if value is None else str(value)[:_LONGEST_VALUE]
         self.rejects.append(dict(zip(REJECT_COLUMNS, (*place, column, shown, code, reason), strict=True)))
 
-    def finish(self, paths: Sequence[Path]) -> TextSamples:
+    def finish(self, paths: Sequence[Path], missing: Sequence[str]) -> TextSamples:
         """Give every image its key."""
         references = pa.array(list(self.images), type=pa.string())
         names, keys, problems = name_samples(self.schema.prefix, references)
@@ -254,29 +278,26 @@ class _Gatherer:
         shown = ", ".join(p.name for p in paths[:3]) + (f" and {len(paths) - 3:,} more" if len(paths) > 3 else "")
         counts = Counter(len(images[i].texts) for i in good)
         several = sum(n for size, n in counts.items() if size > 1)
-        notes = (f"texts from {shown}", *([f"images with several texts: {several:,}"] if several else []))
+        notes = (f"texts from {shown}", *missing, *([f"images with several texts: {several:,}"] if several else []))
         rejects = pd.DataFrame(self.rejects, columns=list(REJECT_COLUMNS)).astype({"row": "int64"})
         samples = SampleTable(frame, (), rejects, self.rows, notes)
         return TextSamples(samples, [tuple(images[i].texts) for i in good])
 
 
+def _shown(*templates: Template) -> str:
+    return ", ".join(dict.fromkeys(columns[0] for template in templates for columns in template.columns))
+
+
 class _Joined:
-    """A file beside the table, its records found by what they share with it."""
+    """A file beside the table (or the images below the folder), its records found by what they share with it."""
 
     def __init__(self, join: TextJoin, folder: _Folder, table: TextTable) -> None:
         self._by = join.by
         self._records: dict[tuple[str, ...], list[Record]] = {}
-        for path in _one_or_glob(folder, join.match):
-            plain = table.model_copy(update={"header": None, "keyed": False})
-            for _, record in read_records(path, TextFile(match=path.name), plain):
-                if isinstance(record, BadRecord):
-                    continue
-                if absent := [name for name in join.by if name not in record]:
-                    raise TableError(
-                        f"{path}: no column {absent[0]!r}, which joins it.{did_you_mean(absent[0], record)}"
-                    )
-                prefixed = {join.prefix + name: value for name, value in record.items()}
-                self._records.setdefault(self._key(record), []).append(prefixed)
+        self.columns: set[str] = set()
+        for record in _of_images(join.images, folder) if join.images else _of_file(join, folder, table):
+            self.columns = self.columns or set(record)
+            self._records.setdefault(self._key(record), []).append(record)
 
     def _key(self, record: Record) -> tuple[str, ...]:
         return tuple(str(record.get(name, "")).strip() for name in self._by)
@@ -285,3 +306,21 @@ class _Joined:
         """Return the record with the columns of each that it finds; alone if it finds none."""
         found = self._records.get(self._key(record))
         return [more | record for more in found] if found else [record]
+
+
+def _of_images(pattern: str, folder: _Folder) -> Iterator[Record]:
+    expression = re.compile(pattern)
+    for path, _ in folder.names:
+        if match := expression.search(path):
+            yield match.groupdict() | {"image": path}
+
+
+def _of_file(join: TextJoin, folder: _Folder, table: TextTable) -> Iterator[Record]:
+    plain = table.model_copy(update={"header": None, "delimiter": None, "keyed": False})
+    for path in _one_or_glob(folder, join.match or ""):
+        for _, record in read_records(path, TextFile(match=path.name), plain):
+            if isinstance(record, BadRecord):
+                continue
+            if absent := [name for name in join.by if name not in record]:
+                raise TableError(f"{path}: no column {absent[0]!r}, which joins it.{did_you_mean(absent[0], record)}")
+            yield record

@@ -1,5 +1,6 @@
 """What a dataset's own texts are, and in which files: one YAML a dataset in ``text_schemas/``."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -28,15 +29,30 @@ class TextFile(Model):
 
 
 class TextJoin(Model):
-    """Another file that says more of each record: the images of a report, the path of a study."""
+    """Another file that says more of each record (the images of a report), or the images themselves by their names."""
 
-    match: Text = Field(description="name of the file, or a path below the folder")
+    match: Text | None = Field(default=None, description="name of the file, or a path below the folder")
+    images: Text | None = Field(
+        default=None,
+        description="in place of a file: regular expression on the paths of images below the folder, whose named groups "
+        "are columns; column 'image' is the path",
+    )
     by: tuple[Text, ...] = Field(
         min_length=1, description="columns that both have; a record that finds several becomes several"
     )
-    prefix: str = Field(
-        default="", description="put before the joined columns, where both files have columns of one name"
-    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.match is None) == (self.images is None):
+            raise ValueError("a join has either 'match' or 'images'")
+        if self.images is not None:
+            try:
+                groups = re.compile(self.images).groupindex
+            except re.error as e:
+                raise ValueError(f"images: not a regular expression: {e}") from None
+            if absent := [name for name in self.by if name not in groups]:
+                raise ValueError(f"images: has no group (?P<{absent[0]}>…)")
+        return self
 
 
 class TextTable(Model):

@@ -15,7 +15,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u2028\u2029\ufeff]
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    path: tuple[str, ...]
+    paths: tuple[tuple[str, ...], ...]
     section: str | None
     optional: bool
 
@@ -23,8 +23,8 @@ class _Field:
 class Template:
     """A text with fields: ``'{findings?} {impression?}'``.
 
-    A field is a column, or the dotted path into a JSON record (``conversations.1.value``). A ``*`` in the path stands for
-    all items of a list, and gives as many texts. ``#`` takes one section of a report (``report#impression``). A field that
+    A field is a column, or the dotted path into a JSON record (``conversations.1.value``). ``Answer|Anwser`` is the first of
+    several columns that is there. A ``*`` in the path stands for all items of a list, and gives as many texts. ``#`` takes one section of a report (``report#impression``). A field that
     is empty gives no text at all, unless it ends in ``?``; if all fields are empty there is no text either.
 
     Raises:
@@ -39,19 +39,19 @@ class Template:
             raise ValueError(f"{text!r} has no field such as '{{caption}}'")
         if any("{" in literal or "}" in literal for literal in self._literals):
             raise ValueError(f"{text!r} has a brace that is not closed, or not opened")
-        if sum("*" in field.path for field in self._fields) > 1:
+        if sum(any("*" in path for path in field.paths) for field in self._fields) > 1:
             raise ValueError(f"{text!r} has '*' in more than one field; one list at a time")
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns that the fields begin with."""
-        return tuple(dict.fromkeys(field.path[0] for field in self._fields))
+    def columns(self) -> tuple[tuple[str, ...], ...]:
+        """For each field, the columns that it may begin with."""
+        return tuple(tuple(dict.fromkeys(path[0] for path in field.paths)) for field in self._fields)
 
     def fill(self, record: Mapping[str, Any]) -> list[str]:
         """Return the texts of a record, as they are; none where a field is empty."""
         values = [_values(record, field) for field in self._fields]
         filled = []
-        for i in range(max(map(len, values))):
+        for i in range(max(map(len, values), default=0)):
             chosen = [v[i] if len(v) > 1 else v[0] if v else "" for v in values]
             if any(not c and not f.optional for c, f in zip(chosen, self._fields, strict=True)) or not any(chosen):
                 continue
@@ -68,17 +68,20 @@ def _field(inner: str, template: str) -> _Field:
         raise ValueError(
             f"{template!r}: {{{inner}}} is no field; write {{column}}, {{a.b}}, {{list.*}} or {{report#findings}}"
         )
-    path = tuple(part.strip() for part in match[1].split("."))
-    if path[0] == "*" or not all(path):
+    paths = tuple(tuple(part.strip() for part in path.split(".")) for path in match[1].split("|"))
+    if any(path[0] == "*" or not all(path) for path in paths):
         raise ValueError(f"{template!r}: {{{inner}}} is no path; it begins with a column")
-    return _Field(path, match[2], bool(match[3]))
+    return _Field(paths, match[2], bool(match[3]))
 
 
 def _values(record: Mapping[str, Any], field: _Field) -> list[str]:
-    texts = [text for value in _walk(record, field.path) if (text := _text(value))]
-    if field.section is not None:
-        texts = [found for text in texts if (found := sections(text).get(field.section, ""))]
-    return texts
+    for path in field.paths:
+        texts = [text for value in _walk(record, path) if (text := _text(value))]
+        if field.section is not None:
+            texts = [found for text in texts if (found := sections(text).get(field.section, ""))]
+        if texts:
+            return texts
+    return []
 
 
 def _walk(value: Any, path: Sequence[str]) -> Iterator[Any]:
@@ -167,7 +170,7 @@ def sections(report: str) -> dict[str, str]:
         if _SPACE.sub(" ", m[1]).strip().casefold() in _KNOWN or m[1].isupper()
     ]
     found: dict[str, str] = {}
-    for (match, name), following in zip(starts, [*starts[1:], None], strict=True):
+    for (match, name), following in zip(starts, [*starts, None][1:], strict=True):
         text = report[match.end() : following[0].start() if following else len(report)].strip()
         if name and text:
             found[name] = f"{found[name]} {text}" if name in found else text
