@@ -1,7 +1,7 @@
 """Runs side by side, on the triplets that all of them asked for: which prompt, which engine writes what may be used?"""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -37,7 +37,8 @@ class RunFigures:
         repaired: captions put right without asking again; ``asked_again``: triplets for which more was asked;
             ``filled``: captions that the built-in writer added; ``given_up``: triplets without a complete set.
         requests, prompt_tokens, completion_tokens: of all rounds; ``cost`` by the pipeline's prices, None without prices.
-        seconds: mean time to an answer.
+        seconds: mean time to an answer; ``asking``: seconds in which at least one request was under way, so that pauses
+            between sessions do not count.
         diversity: of the accepted captions, as :func:`captioner.audit.figures.diversity` gives it.
     """
 
@@ -58,7 +59,13 @@ class RunFigures:
     completion_tokens: int
     cost: float | None
     seconds: float
+    asking: float
     diversity: Mapping[str, float]
+
+    @property
+    def captions_a_second(self) -> float:
+        """Accepted captions for each second of asking; not a number where no time was spent."""
+        return self.accepted / self.asking if self.asking else math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +133,7 @@ class Comparison:
                 "agreement_low": run.agreement.low,
                 "agreement_high": run.agreement.high,
                 "accepted_at_once": run.accepted_at_once.share,
+                "captions_a_second": run.captions_a_second,
             }
             rows.append(data | data.pop("diversity"))
         return pd.DataFrame(rows).set_index("run")
@@ -182,6 +190,7 @@ def compare(runs: Sequence[Path | str], *, differences: int = 20) -> Comparison:
         for run, ledger, states in zip(loaded, ledgers, asked, strict=True):
             for key in common:
                 run.add(ledger, *states[key])
+            run.asking = together(spent for key, spent in ledger.times().items() if key in run.keys)
     return Comparison(
         schema=first.schema.id,
         title=first.schema.title,
@@ -225,7 +234,7 @@ class _Run:
         self.final: list[Row] = []
         self.keys: set[str] = set()
         self.tokens = [0, 0]
-        self.seconds = 0.0
+        self.seconds = self.asking = 0.0
         self.requests = self.repaired = self.asked_again = self.filled = self.given_up = 0
 
     @property
@@ -284,8 +293,18 @@ class _Run:
             completion_tokens=self.tokens[1],
             cost=cost if any(self.price) else None,
             seconds=self.seconds / len(self.keys) if self.keys else math.nan,
+            asking=self.asking,
             diversity=figures.diversity(counts),
         )
+
+
+def together(spans: Iterable[tuple[float, float]]) -> float:
+    """Return how long at least one of the spans was under way."""
+    total, end = 0.0, -math.inf
+    for begin, stop in sorted(spans):
+        total += max(0.0, stop - max(begin, end))
+        end = max(end, stop)
+    return total
 
 
 def agrees_as_written(caption: CheckedCaption) -> bool:

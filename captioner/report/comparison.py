@@ -29,6 +29,8 @@ FIGURES: tuple[tuple[str, Cell], ...] = (
     ("completion tokens", lambda r: f"{r.completion_tokens:,}"),
     ("cost", lambda r: "n/a" if r.cost is None else f"{r.cost:.2f}"),
     ("seconds an answer", lambda r: _decimal(r.seconds, 2)),
+    ("minutes of asking", lambda r: _decimal(r.asking / 60, 1)),
+    ("captions a second", lambda r: _decimal(r.captions_a_second, 1)),
     ("words a caption", lambda r: _decimal(r.diversity["words"], 1)),
     ("distinct-1", lambda r: _decimal(r.diversity["distinct_1"], 4)),
     ("distinct-2", lambda r: _decimal(r.diversity["distinct_2"], 4)),

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from captioner.audit import compare
+from captioner.audit.compare import together
 from captioner.demo import make_dataset
 from captioner.errors import UsageError
 from captioner.pipeline import load_pipeline
@@ -51,6 +52,21 @@ def test_cost_is_by_the_prices_of_the_pipeline_and_unknown_without(found):
     careless, _, writer = found.runs
     assert careless.cost == pytest.approx((careless.prompt_tokens + 4 * careless.completion_tokens) / 1e6)
     assert writer.cost is None
+
+
+def test_speed_is_what_was_accepted_by_the_time_in_which_something_was_asked_for(found, runs):
+    careless, _, writer = found.runs
+    with Ledger(runs["careless"] / "ledger.sqlite", read_only=True) as ledger:
+        times = list(ledger.times().values())
+    assert 0 < careless.asking <= max(came for _, came in times) - min(asked for asked, _ in times) + 1e-6
+    assert careless.captions_a_second == pytest.approx(careless.accepted / careless.asking)
+    assert "captions a second" in comparison_markdown(found)
+    assert writer.accepted == 150
+
+
+def test_pauses_between_requests_are_no_time_of_asking():
+    assert together([(0, 1), (0.5, 2), (10, 11), (10.2, 10.4)]) == 3
+    assert together([]) == 0
 
 
 def test_totals_are_those_of_the_ledger(found, runs):

@@ -141,7 +141,18 @@ def test_a_comparison_asks_for_nothing_fits_a_phone_and_shows_markup_as_text(bro
 
     figures = [
         RunFigures(
-            f"<b>run {i}</b>", "plain", "model", 9, 90, wilson(80 + i, 90), wilson(5, 9), *[1] * 8, None, 0.5, VARIED
+            f"<b>run {i}</b>",
+            "plain",
+            "model",
+            9,
+            90,
+            wilson(80 + i, 90),
+            wilson(5, 9),
+            *[1] * 8,
+            None,
+            0.5,
+            2.5,
+            VARIED,
         )
         for i in range(4)
     ]
