@@ -6,86 +6,24 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from captioner.engines import Answer, Message, Request, Sampling
+from captioner.engines import Answer, Message, Request
 from captioner.engines.openai import OpenAIEngine, OpenAISettings
 from captioner.errors import EngineError
-from captioner.triplets import Triplet
+from tests.engines.asking import ENVIRONMENT, SCHEMA, SECRET, ask, check, engine_for, refused, request, requests, use
 from tests.engines.faulty import TRANSPORT_FAULTS, FaultyServer
-
-SCHEMA = {
-    "type": "object",
-    "properties": {"captions": {"type": "array", "items": {"type": "string"}}},
-    "required": ["captions"],
-    "additionalProperties": False,
-}
-SECRET = "sk-a-very-secret-key-0123456789"
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (
-        "OPENAI_API_KEY",
-        "OPENAI_BASE_URL",
-        "HTTP_PROXY",
-        "http_proxy",
-        "HTTPS_PROXY",
-        "https_proxy",
-        "NO_PROXY",
-    ):
+    for name in ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
-
-
-def request(i: int = 0, schema: dict[str, Any] | None = None, **sampling: Any) -> Request:
-    triplet = Triplet("t0", "xray", "chest", ("effusion",))
-    return Request(f"k{i}", (Message("user", f"Question {i}"),), triplet, 3, Sampling(**sampling), schema)
-
-
-def requests(count: int, schema: dict[str, Any] | None = None, **sampling: Any) -> Iterator[Request]:
-    return (request(i, schema, **sampling) for i in range(count))
-
-
-def engine_for(server: FaultyServer, **settings: Any) -> OpenAIEngine:
-    given = {"model": "tiny", "base_url": server.base_url, "retry_wait": 0.01, "timeout": 5} | settings
-    return OpenAIEngine(OpenAISettings(**given))
-
-
-def use(engine: OpenAIEngine, what: Callable[[OpenAIEngine], Awaitable[Any]]) -> Any:
-    """Run something with an engine, close it, and make sure that nothing is left running."""
-
-    async def main() -> Any:
-        try:
-            return await what(engine)
-        finally:
-            await engine.close()
-            assert asyncio.all_tasks() == {asyncio.current_task()}
-
-    return asyncio.run(main())
-
-
-def ask(engine: OpenAIEngine, asked: Iterator[Request] | list[Request]) -> dict[str, Answer]:
-    async def collect(engine: OpenAIEngine) -> list[Answer]:
-        return [answer async for answer in engine.answers(asked)]
-
-    answers = use(engine, collect)
-    assert len({a.key for a in answers}) == len(answers)
-    return {a.key: a for a in answers}
-
-
-def check(engine: OpenAIEngine) -> None:
-    use(engine, lambda e: e.check())
-
-
-def refused(engine: OpenAIEngine) -> str:
-    with pytest.raises(EngineError) as raised:
-        check(engine)
-    return str(raised.value)
 
 
 # Answers

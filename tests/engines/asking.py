@@ -1,0 +1,86 @@
+"""What tests of the engine over HTTP share: requests, an engine for a server, and a run that leaves nothing behind."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from captioner.engines import Answer, Message, Request, Sampling
+from captioner.engines.openai import OpenAIEngine, OpenAISettings
+from captioner.errors import EngineError
+from captioner.triplets import Triplet
+from tests.engines.faulty import FaultyServer
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"captions": {"type": "array", "items": {"type": "string"}}},
+    "required": ["captions"],
+    "additionalProperties": False,
+}
+SECRET = "sk-a-very-secret-key-0123456789"
+ENVIRONMENT = (
+    *("OPENAI_API_KEY", "OPENAI_BASE_URL", "HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY"),
+    *("ALL_PROXY", "all_proxy", "no_proxy"),
+)
+
+
+def request(i: int = 0, schema: dict[str, Any] | None = None, **sampling: Any) -> Request:
+    triplet = Triplet("t0", "xray", "chest", ("effusion",))
+    return Request(f"k{i}", (Message("user", f"Question {i}"),), triplet, 3, Sampling(**sampling), schema)
+
+
+def requests(count: int, schema: dict[str, Any] | None = None, **sampling: Any) -> Iterator[Request]:
+    return (request(i, schema, **sampling) for i in range(count))
+
+
+def engine_for(*servers: FaultyServer, **settings: Any) -> OpenAIEngine:
+    """Return an engine for a server, or for several."""
+    urls = [server.base_url for server in servers]
+    where = {"base_url": urls[0] if len(urls) == 1 else urls}
+    return OpenAIEngine(OpenAISettings(**({"model": "tiny", "retry_wait": 0.01, "timeout": 5} | where | settings)))
+
+
+def use(engine: OpenAIEngine, what: Callable[[OpenAIEngine], Awaitable[Any]]) -> Any:
+    """Run something with an engine, close it, and make sure that nothing is left running."""
+
+    async def main() -> Any:
+        try:
+            return await what(engine)
+        finally:
+            await engine.close()
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    return asyncio.run(main())
+
+
+def ask(
+    engine: OpenAIEngine, asked: Iterable[Request], on_answer: Callable[[int], None] = lambda _: None
+) -> dict[str, Answer]:
+    """Return the answers by their keys; ``on_answer`` is told how many there are."""
+
+    async def collect(engine: OpenAIEngine) -> list[Answer]:
+        answers: list[Answer] = []
+        async for answer in engine.answers(asked):
+            answers.append(answer)
+            on_answer(len(answers))
+        return answers
+
+    answers = use(engine, collect)
+    assert len({a.key for a in answers}) == len(answers)
+    return {a.key: a for a in answers}
+
+
+def check(engine: OpenAIEngine) -> None:
+    use(engine, lambda e: e.check())
+
+
+def refused(engine: OpenAIEngine) -> str:
+    """Return what the check says of an engine that cannot be used."""
+    with pytest.raises(EngineError) as raised:
+        check(engine)
+    return str(raised.value)
+
+
+def errors(answers: dict[str, Answer]) -> list[str]:
+    return [a.error for a in answers.values() if a.error]

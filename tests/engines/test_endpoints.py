@@ -1,0 +1,414 @@
+"""Several servers of the same model: who gets which request, and what becomes of those that a server loses."""
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from captioner import engines
+from captioner.engines.failures import Failure
+from captioner.engines.health import Health
+from captioner.engines.openai import OpenAIEngine, OpenAISettings
+from captioner.errors import EngineError, PipelineError
+from captioner.pipeline import load_pipeline
+from captioner.schema import load_schema
+from tests.engines.asking import ENVIRONMENT, SCHEMA, ask, check, engine_for, errors, refused, requests, use
+from tests.engines.faulty import FaultyServer
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+
+
+def endpoint(server: FaultyServer, **settings: Any) -> dict[str, Any]:
+    return {"base_url": server.base_url} | settings
+
+
+def engine_of(*endpoints: dict[str, Any], **settings: Any) -> OpenAIEngine:
+    given: dict[str, Any] = {"model": "tiny", "retry_wait": 0.01, "timeout": 5, "endpoints": endpoints} | settings
+    return OpenAIEngine(OpenAISettings(**given))
+
+
+# Who gets what
+
+
+def test_all_servers_share_the_work() -> None:
+    with FaultyServer(latency=0.01) as first, FaultyServer(latency=0.01) as second:
+        answers = ask(engine_for(first, second, concurrency=4), requests(200))
+    assert errors(answers) == []
+    assert len(answers) == len(first.bodies) + len(second.bodies) == 200
+    assert min(len(first.bodies), len(second.bodies)) > 60
+    assert first.most_open <= 4
+    assert second.most_open <= 4
+
+
+def test_a_server_of_three_times_the_weight_gets_about_three_times_the_requests() -> None:
+    with FaultyServer() as heavy, FaultyServer() as light:
+        engine = engine_of(endpoint(heavy, weight=3), endpoint(light))
+
+        async def main() -> None:
+            slots = [await engine._pool.acquire() for _ in range(2)]
+            for slot in slots:
+                engine._pool.release(slot, "done")
+            slots = [await engine._pool.acquire() for _ in range(20)]
+            taken = [e.admission.in_flight for e in engine._endpoints]
+            assert taken == [15, 5]
+
+        asyncio.run(main())
+
+
+def test_a_slow_server_gets_less_of_the_work() -> None:
+    with FaultyServer(latency=0.01) as fast, FaultyServer(latency=0.2) as slow:
+        ask(engine_for(fast, slow, concurrency=4), requests(300))
+    assert len(slow.bodies) < 60
+
+
+def test_a_server_that_holds_requests_back_is_passed_by() -> None:
+    with FaultyServer(script=["busy"] * 3, retry_after=30) as busy, FaultyServer() as free:
+        begin = time.monotonic()
+        answers = ask(engine_for(busy, free), requests(50))
+    assert errors(answers) == []
+    assert time.monotonic() - begin < 30
+    assert len(busy.bodies) == 1
+
+
+def test_each_server_has_a_name_for_the_model_a_key_and_headers_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIRST_KEY", "first-key")
+    monkeypatch.setenv("SECOND_KEY", "second-key")
+    with FaultyServer(key="first-key") as first, FaultyServer(key="second-key", models=["large"]) as second:
+        engine = engine_of(
+            endpoint(first, api_key_env="FIRST_KEY"),
+            endpoint(
+                second, api_key_env="SECOND_KEY", model="large", headers={"X-Team": "imaging"}, extra_body={"a": 1}
+            ),
+        )
+        answers = ask(engine, requests(100))
+    assert errors(answers) == []
+    assert {b["model"] for b in first.bodies} == {"tiny"}
+    assert {b["model"] for b in second.bodies} == {"large"}
+    assert all(h["X-Team"] == "imaging" for h in second.headers)
+    assert not any("X-Team" in h for h in first.headers)
+    assert all(b["a"] == 1 for b in second.bodies)
+
+
+def test_what_one_server_cannot_do_is_still_asked_of_the_others() -> None:
+    with FaultyServer(unsupported={"strict", "json_schema", "seed"}) as weak, FaultyServer() as strong:
+        engine = engine_for(weak, strong)
+        answers = ask(engine, requests(60, SCHEMA, seed=1))
+    assert errors(answers) == []
+    assert weak.bodies[-1]["response_format"] == {"type": "json_object"}
+    assert strong.bodies[-1]["response_format"]["json_schema"]["strict"]
+    assert "seed" in strong.bodies[-1]
+    assert "seed" not in weak.bodies[-1]
+
+
+def test_a_server_that_breaks_on_structure_is_found_out_though_another_does_not() -> None:
+    def breaks(body: dict[str, Any]) -> str:
+        if (body.get("response_format") or {}).get("type") == "json_schema":
+            raise RuntimeError
+        return '{"captions": ["Fine."]}'
+
+    with FaultyServer(caption=breaks) as weak, FaultyServer() as strong:
+        answers = ask(engine_for(weak, strong, concurrency=4), requests(100, SCHEMA))
+    assert errors(answers) == []
+    assert weak.bodies[-1]["response_format"] == {"type": "json_object"}
+    assert weak.served["ok"] > 20
+
+
+# What is lost with a server
+
+
+def test_a_server_that_dies_in_the_middle_costs_no_request(caplog: pytest.LogCaptureFixture) -> None:
+    dying = FaultyServer(latency=0.01)
+    with FaultyServer(latency=0.01) as staying:
+        dying.__enter__()
+
+        def kill(answered: int) -> None:
+            if answered == 100:
+                dying.__exit__()
+
+        answers = ask(engine_for(dying, staying, max_retries=1), requests(400), kill)
+    assert errors(answers) == []
+    assert len(answers) == 400
+    assert f"{dying.base_url} is out of service" in caplog.text
+
+
+def test_a_server_that_comes_back_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("captioner.engines.health._SHORTEST", 0.05)
+    dying, again = FaultyServer(), FaultyServer()
+    with FaultyServer(latency=0.01) as staying:
+        dying.__enter__()
+
+        def restart(answered: int) -> None:
+            if answered == 50:
+                dying.__exit__()
+                again.port = dying.port
+            elif answered == 150:
+                again.__enter__()
+
+        answers = ask(engine_for(dying, staying, concurrency=4), requests(600), restart)
+        again.__exit__()
+    assert errors(answers) == []
+    assert len(again.bodies) > 50
+    assert f"{dying.base_url} is back in service" in caplog.text
+
+
+@pytest.mark.parametrize("fault", ["error", "reset", "html", "not_chat", "overloaded"])
+def test_a_server_that_breaks_every_time_is_left_alone_after_a_few_requests(fault: str) -> None:
+    with FaultyServer(faults={fault: 1.0}) as broken, FaultyServer(latency=0.002) as good:
+        answers = ask(engine_for(broken, good, max_retries=2), requests(300))
+    assert errors(answers) == []
+    assert len(broken.bodies) < 30
+
+
+def test_a_server_whose_key_is_revoked_costs_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "right")
+    with FaultyServer(key="right", latency=0.01) as revoked, FaultyServer(key="right", latency=0.01) as good:
+
+        def revoke(answered: int) -> None:
+            if answered == 50:
+                revoked.key = "another"
+
+        answers = ask(engine_for(revoked, good), requests(300), revoke)
+    assert errors(answers) == []
+    assert revoked.served["unauthorized"] <= 32  # those that were on their way
+
+
+def test_when_all_servers_are_gone_the_run_waits_and_then_stops() -> None:
+    with FaultyServer() as first, FaultyServer() as second:
+        engine = engine_for(first, second, max_outage=0.3)
+    with pytest.raises(EngineError) as raised:
+        ask(engine, requests(100_000))
+    assert f"none of {first.base_url}, {second.base_url} can be used" in str(raised.value)
+    assert "connection refused" in str(raised.value)
+
+
+def test_when_all_servers_refuse_the_key_the_run_stops_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "wrong")
+    with FaultyServer(key="right") as first, FaultyServer(key="right") as second:
+        with pytest.raises(EngineError, match="OPENAI_API_KEY"):
+            ask(engine_for(first, second), requests(100_000))
+        assert len(first.bodies) + len(second.bodies) < 100
+
+
+def test_faults_at_both_of_two_servers_lose_nothing() -> None:
+    faults = {"error": 0.1, "reset": 0.05, "busy": 0.05, "truncated": 0.05, "disconnect": 0.05}
+    with FaultyServer(faults=faults, seed=1) as first, FaultyServer(faults=faults, seed=2) as second:
+        answers = ask(engine_for(first, second), requests(400, SCHEMA))
+        sent = len(first.bodies) + len(second.bodies)
+    assert errors(answers) == []
+    assert sum(a.attempts for a in answers.values()) == sent
+    assert sent <= 1.6 * 400
+
+
+# The check before a run
+
+
+def test_the_check_passes_when_one_server_is_not_there_yet() -> None:
+    with FaultyServer() as absent:
+        pass
+    with FaultyServer() as good:
+        check(engine_for(absent, good))
+
+
+def test_the_check_fails_when_none_is_there_and_names_each() -> None:
+    with FaultyServer() as first, FaultyServer() as second:
+        pass
+    said = refused(engine_for(first, second))
+    assert first.base_url in said
+    assert second.base_url in said
+
+
+def test_the_check_fails_when_one_has_not_the_model() -> None:
+    with FaultyServer() as good, FaultyServer(models=["other"]) as wrong:
+        said = refused(engine_for(good, wrong))
+    assert f"{wrong.base_url} has no model 'tiny'; it has: other" in said
+    assert good.base_url not in said
+
+
+# Where, not what
+
+
+def test_which_servers_are_asked_is_no_part_of_a_request() -> None:
+    schema = load_schema("busi")
+    one = load_pipeline({"schema": "busi", "engine": {"model": "m", "base_url": "http://a/v1"}})
+    two = load_pipeline({"schema": "busi", "engine": {"model": "m", "base_url": ["http://a/v1", "http://b/v1"]}})
+    made = [engines.make(spec.engine, schema) for spec in (one, two)]
+    assert [(e.name, e.model) for e in made] == [("openai", "m")] * 2
+
+
+def test_addresses_may_be_given_as_a_list_on_the_command_line() -> None:
+    spec = load_pipeline({"schema": "busi"}, ["engine.model=m", "engine.base_url=[http://a/v1, http://b/v1]"])
+    engine = engines.make(spec.engine, load_schema("busi"))
+    assert isinstance(engine, OpenAIEngine)
+    assert [e.base_url for e in engine.settings.each()] == ["http://a/v1", "http://b/v1"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"base_url": "http://a/v1", "endpoints": [{"base_url": "http://b/v1"}]}, "not as both"),
+        ({"base_url": ["http://a/v1"], "endpoints": [{"base_url": "http://b/v1"}]}, "not as both"),
+        ({"base_url": ["a/v1"]}, "must start with http"),
+        ({"endpoints": [{"base_url": "http://b/v1", "weight": 0}]}, "greater than 0"),
+        ({"endpoints": [{"weight": 1}]}, "base_url"),
+        ({"endpoints": [{"base_url": "http://b/v1", "api_key": "sk-secret"}]}, "Extra inputs"),
+    ],
+)
+def test_endpoints_that_mean_nothing_are_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words) as raised:
+        OpenAISettings.model_validate({"model": "tiny"} | settings)
+    assert "sk-secret" not in str(raised.value)
+
+
+def test_a_misspelt_setting_of_an_endpoint_is_named() -> None:
+    given = {"model": "m", "endpoints": [{"base_url": "http://a/v1", "wieght": 2}]}
+    with pytest.raises(PipelineError, match=r"endpoints\.0\.wieght"):
+        engines.make(given, load_schema("busi"))
+
+
+# The breaker itself
+
+
+def test_a_limit_on_the_rate_and_a_refused_request_say_nothing_of_a_servers_health() -> None:
+    health = Health()
+    for _ in range(100):
+        assert not health.failed(Failure("busy", "slow down", status=429), 0.0)
+        assert not health.failed(Failure("request", "too long", status=400), 0.0)
+    assert health.closed
+
+
+def test_failures_between_answers_do_not_put_a_server_out_of_service() -> None:
+    health = Health()
+    for _ in range(100):
+        for _ in range(4):
+            assert not health.failed(Failure("server", "broken", status=500), 0.0)
+        health.worked()
+    assert health.closed
+
+
+def test_a_server_out_of_service_is_tried_by_one_request_at_a_time_and_ever_more_seldom() -> None:
+    health = Health()
+    assert health.failed(Failure("unreachable", "refused"), 0.0)
+    now, pauses = 0.0, []
+    for _ in range(8):
+        assert not health.due(now)
+        pauses.append(health.retry_at - now)
+        now = health.retry_at
+        assert health.due(now)
+        health.try_again()
+        assert not health.due(now)
+        assert not health.failed(Failure("unreachable", "refused"), now)
+        health.tried()
+    assert pauses[1] > pauses[0]
+    assert max(pauses) < 70
+    health.try_again()
+    assert health.worked()
+    health.tried()
+    assert health.closed
+
+
+# Requests that hang
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """Take a request for lost sooner than real servers would allow."""
+    monkeypatch.setattr("captioner.engines.endpoint._HANGS_FLOOR", 0.3)
+    monkeypatch.setattr("captioner.engines.flights._LOOK", 0.05)
+    caplog.set_level(logging.INFO)
+    return caplog
+
+
+def test_a_request_that_hangs_is_sent_a_second_time_and_the_first_is_given_up(
+    impatient: pytest.LogCaptureFixture,
+) -> None:
+    with FaultyServer(script=[*["ok"] * 120, "hang"], latency=0.005) as server:
+        answers = ask(engine_for(server, timeout=3600), requests(200))
+        deadline = time.monotonic() + 5
+        while server.open and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert server.open == 0  # the hanging one was cancelled
+    assert errors(answers) == []
+    assert sorted(a.attempts for a in answers.values())[-2:] == [1, 2]
+    assert len(server.bodies) == 201
+    assert (
+        "1 of 200 requests hung and were sent a second time; the second copy was answered first 1 time"
+        in impatient.text
+    )
+
+
+def test_a_second_copy_goes_to_another_server(impatient: pytest.LogCaptureFixture) -> None:
+    with FaultyServer(script=[*["ok"] * 60, "hang"], latency=0.005) as first, FaultyServer(latency=0.005) as second:
+        answers = ask(engine_for(first, second, timeout=3600), requests(200))
+    assert errors(answers) == []
+    asked = [b["messages"][-1]["content"] for b in (*first.bodies, *second.bodies)]
+    twice = {q for q in asked if asked.count(q) == 2}
+    assert len(twice) == 1
+    assert twice <= {b["messages"][-1]["content"] for b in second.bodies}
+
+
+def test_a_server_that_hangs_every_time_is_left_alone(impatient: pytest.LogCaptureFixture) -> None:
+    with FaultyServer(latency=0.005) as good, FaultyServer(latency=0.005) as hanging:
+
+        def hang(answered: int) -> None:
+            if answered == 150:
+                hanging.faults = {"hang": 1.0}
+
+        answers = ask(engine_for(good, hanging, timeout=3600, hedge=0.2, concurrency=8), requests(1500), hang)
+    assert errors(answers) == []
+    assert f"{hanging.base_url} is out of service" in impatient.text
+
+
+def test_no_more_than_the_set_share_is_sent_twice(impatient: pytest.LogCaptureFixture) -> None:
+    with FaultyServer(script=["ok"] * 100, faults={"hang": 0.2}, seed=3, latency=0.005) as server:
+        answers = ask(engine_for(server, timeout=1.0, hedge=0.05), requests(300))
+    assert errors(answers) == []
+    copied = int(impatient.text.rpartition(" requests hung")[0].rpartition(": ")[2].split()[-3])
+    assert 0 < copied <= 0.05 * len(server.bodies) + 1
+
+
+def test_nothing_is_sent_twice_where_that_is_not_wanted(impatient: pytest.LogCaptureFixture) -> None:
+    with FaultyServer(script=[*["ok"] * 60, "hang"], latency=0.005) as server:
+        answers = ask(engine_for(server, timeout=1.5, hedge=0), requests(100))
+    assert errors(answers) == []
+    assert "a second time" not in impatient.text
+
+
+def test_a_second_copy_that_fails_leaves_the_first_waiting(impatient: pytest.LogCaptureFixture) -> None:
+    with FaultyServer(script=[*["ok"] * 80, "slow", "error"]) as server:
+        answers = ask(engine_for(server, timeout=3600, concurrency=1), requests(81))
+    assert errors(answers) == []
+    assert answers["k80"].attempts == 2
+    assert "answered first 0 times" in impatient.text
+
+
+def test_a_request_that_fails_while_its_second_copy_is_on_its_way_waits_for_that(
+    impatient: pytest.LogCaptureFixture,
+) -> None:
+    with FaultyServer(script=[*["ok"] * 80, "hang", "slow"]) as server:
+        answers = ask(engine_for(server, timeout=0.7, concurrency=1), requests(81))
+    assert errors(answers) == []
+    assert answers["k80"].attempts == 2
+    assert len(server.bodies) == 82
+
+
+def test_leaving_while_a_second_copy_is_on_its_way_leaves_nothing_running(impatient: pytest.LogCaptureFixture) -> None:
+    async def leave(engine: OpenAIEngine) -> None:
+        stream = engine.answers(requests(200))
+        for _ in range(100):
+            await anext(stream)
+        server.faults = {"hang": 1.0}
+        await asyncio.sleep(1.5)
+        assert engine._flights._copies
+        await stream.aclose()
+
+    with FaultyServer(latency=0.005) as server:
+        use(engine_for(server, timeout=3600, hedge=0.1, concurrency=4), leave)
