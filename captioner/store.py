@@ -305,6 +305,11 @@ class Ledger:
                 ),
             )
 
+    def times(self) -> dict[str, tuple[float, float]]:
+        """Return when each answer was asked for and when it came, by its key, in seconds since 1970."""
+        rows = self._db.execute("SELECT key, received - seconds, received FROM answers")
+        return {key: (asked, came) for key, asked, came in rows}
+
     def add_answer(self, answer: Answer) -> None:
         """Record an answer as it came."""
         with self._storage():
