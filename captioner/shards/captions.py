@@ -16,11 +16,11 @@ from typing import Any
 
 from captioner import atomic
 from captioner.errors import OutputError, ShardError
-from captioner.shards import tar
+from captioner.shards import members, tar
 from captioner.shards.manifest import Manifest, Shard, read_manifest, write_sums
-from captioner.shards.members import SUFFIX
+from captioner.storage import Place
 
-RECORD = "run.json"
+RECORD = members.RECORD
 VERSION = 1
 
 _REMEMBERED = 4096
@@ -68,7 +68,7 @@ class CaptionRecord:
     shards: tuple[Shard, ...]
 
 
-def read_record(folder: Path) -> CaptionRecord | None:
+def read_record(folder: Place) -> CaptionRecord | None:
     """Return what a folder of caption shards says of itself, None if it says nothing.
 
     Raises:
@@ -219,7 +219,7 @@ def _shard(
     for key in keys:
         record = captions(key)
         if record and record.get("captions"):
-            writer.add(key + SUFFIX, serialize(record))
+            writer.add(key + members.SUFFIX, serialize(record))
     writer.finish()
     content = buffer.getvalue()
     return content, Shard(name, writer.members, writer.size, hashlib.sha256(content).hexdigest())

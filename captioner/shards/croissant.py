@@ -65,19 +65,19 @@ def export_croissant(
         "license": license_url,
         "url": url,
         "version": "1.0.0",
-        "distribution": _distribution(manifest, table, target.parent),
+        "distribution": _distribution(manifest, images, table, target.parent),
         "recordSet": [_records()],
     }
     atomic.write(target, json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
 
 
-def _distribution(manifest: Manifest, table: Path, base: Path) -> list[dict[str, Any]]:
+def _distribution(manifest: Manifest, images: Path, table: Path, base: Path) -> list[dict[str, Any]]:
     def file(name: str, path: Path, form: str, sha256: str) -> dict[str, Any]:
         place = Path(os.path.relpath(path, base)).as_posix()
         kind = {"@type": "cr:FileObject", "@id": name, "name": name}
         return kind | {"contentUrl": place, "encodingFormat": form, "sha256": sha256}
 
-    shards = [file(s.name, manifest.folder / s.name, "application/x-tar", s.sha256) for s in manifest.shards]
+    shards = [file(s.name, images / s.name, "application/x-tar", s.sha256) for s in manifest.shards]
     members = {
         "@type": "cr:FileSet",
         "@id": _FILES,

@@ -8,6 +8,7 @@ and ``SHA256SUMS`` (for ``sha256sum --check``, and to notice damage to the manif
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -18,10 +19,14 @@ import pyarrow.parquet as pq
 
 from captioner import atomic
 from captioner.errors import ShardError
+from captioner.storage import Place, Remote
 
 NAME = "manifest.parquet"
 SIZES = "sizes.json"
 SUMS = "SHA256SUMS"
+PUSHING = "pushing.json"
+"""What a push has put so far; it lies in object storage while a push is under way or was interrupted."""
+
 VERSION = 1
 
 _METADATA = b"captioner"
@@ -97,7 +102,7 @@ class Manifest:
         conversion: what was changed in images where they needed it; empty if nothing.
     """
 
-    folder: Path
+    folder: Place
     dataset: str
     per_shard: int
     shards: tuple[Shard, ...]
@@ -125,7 +130,7 @@ class Manifest:
             ShardError: the manifest is damaged.
         """
         try:
-            with pq.ParquetFile(self.folder / NAME, page_checksum_verification=True) as file:
+            with _opened(self.folder / NAME) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
                 for batch in file.iter_batches(_ROW_GROUP, columns=list(columns)):
                     yield from zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
         except (OSError, pa.ArrowException, KeyError, ValueError) as error:
@@ -138,7 +143,7 @@ class Manifest:
             yield shard, [key for (key,) in islice(rows, shard.samples)]
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Place) -> Manifest:
     """Return the manifest of a folder of image shards. Reads the shard list only, however many images there are.
 
     Raises:
@@ -148,7 +153,8 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.is_file():
         raise ShardError(f"{folder} holds no finished image shards: there is no {NAME}. Build the image shards first.")
     try:
-        metadata = pq.read_metadata(path)
+        with _opened(path) as source:
+            metadata = pq.read_metadata(source)
         content = json.loads((metadata.metadata or {}).get(_METADATA, b"null"))
         if content["version"] != VERSION:
             raise ShardError(f"{path} has format {content['version']}, this captioner reads format {VERSION}.")
@@ -175,16 +181,18 @@ def write_manifest(manifest: Manifest, images: Iterable[Image]) -> None:
         "conversion": manifest.conversion,
         "shards": [asdict(shard) for shard in manifest.shards],
     }
-    write_sizes(manifest.folder, manifest.shards)
+    folder = manifest.folder
+    assert isinstance(folder, Path), "shards are written on this machine"
+    write_sizes(folder, manifest.shards)
     schema = _COLUMNS.with_metadata({_METADATA: json.dumps(content, separators=(",", ":")).encode()})
     with (
-        atomic.replacing(manifest.folder / NAME) as file,
+        atomic.replacing(folder / NAME) as file,
         pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
     ):
         for rows in _grouped(images, _ROW_GROUP):
             columns = [pa.array([getattr(row, column.name) for row in rows], column.type) for column in schema]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=_ROW_GROUP)
-    write_sums(manifest.folder, manifest.shards, (NAME, SIZES))
+    write_sums(folder, manifest.shards, (NAME, SIZES))
 
 
 def write_sizes(folder: Path, shards: Iterable[Shard]) -> None:
@@ -211,7 +219,7 @@ def _sums(known: Mapping[str, str]) -> str:
     return "".join(f"{known[name]}  {name}\n" for name in sorted(known))
 
 
-def read_sums(folder: Path) -> dict[str, str]:
+def read_sums(folder: Place) -> dict[str, str]:
     """Return what ``SHA256SUMS`` says: file name to hash.
 
     Raises:
@@ -227,10 +235,15 @@ def read_sums(folder: Path) -> dict[str, str]:
     return listed
 
 
-def file_hash(path: Path) -> str:
+def file_hash(path: Place) -> str:
     """Return the SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _opened(path: Place) -> AbstractContextManager[Any]:
+    """Return what Parquet is read from: the path itself, or the object behind a URL."""
+    return path.open("rb") if isinstance(path, Remote) else nullcontext(path)
 
 
 def _grouped(images: Iterable[Image], size: int) -> Iterator[list[Image]]:
@@ -244,7 +257,7 @@ def _grouped(images: Iterable[Image], size: int) -> Iterator[list[Image]]:
         yield group
 
 
-def _unreadable(folder: Path, error: Exception) -> ShardError:
+def _unreadable(folder: Place, error: Exception) -> ShardError:
     return ShardError(
         f"{folder / NAME} cannot be read: {error}. It is damaged; restore it, or build in another folder."
     )

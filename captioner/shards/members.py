@@ -2,17 +2,20 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from captioner.errors import ShardError
 from captioner.shards import tar
+from captioner.storage import Place
+
+RECORD = "run.json"
+"""What a folder of caption shards says of itself."""
 
 SUFFIX = ".captions.json"
 """What follows the key in the name of a caption shard's member."""
 
 
-def load_captions(shard: Path) -> dict[str, dict[str, Any]]:
+def load_captions(shard: Place) -> dict[str, dict[str, Any]]:
     """Return the records of one caption shard by key.
 
     Raises:
@@ -21,7 +24,7 @@ def load_captions(shard: Path) -> dict[str, dict[str, Any]]:
     return {key: json.loads(content) for key, content in read_members(shard).items()}
 
 
-def read_members(shard: Path) -> dict[str, bytes]:
+def read_members(shard: Place) -> dict[str, bytes]:
     """Return the undecoded records of one caption shard by key.
 
     Raises:

@@ -1,13 +1,13 @@
 """One plain tar with images and captions, made while it is read: for loaders that know nothing of caption shards."""
 
-import mmap
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import closing
 
 from captioner.errors import ShardError
 from captioner.shards import tar
 from captioner.shards.forms import Form
 from captioner.shards.sources import Captions
+from captioner.storage import Place, mapped
 
 
 class _Blocks:
@@ -24,7 +24,7 @@ class _Blocks:
         self._blocks.clear()
 
 
-def merged(shard: Path, captions: Captions, form: Form) -> Iterator[bytes]:
+def merged(shard: Place, captions: Captions, form: Form) -> Iterator[bytes]:
     """Yield the bytes of a tar that holds each image of a shard and, behind it, its captions in some form.
 
     Args:
@@ -39,10 +39,12 @@ def merged(shard: Path, captions: Captions, form: Form) -> Iterator[bytes]:
     blocks = _Blocks()
     writer = tar.Writer(blocks)
     try:
-        file = shard.open("rb")
+        opened = mapped(shard)
     except OSError as error:
         raise ShardError(f"no image shard {shard}: {error.strerror}.") from error
-    with file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as archive:
+    except ValueError as error:
+        raise ShardError(f"the image shard {shard} is empty. Make it or copy it again.") from error
+    with closing(opened) as archive:
         for member in tar.scan(archive, str(shard)):
             key = member.name.split(".", 1)[0]
             record = drawn.get(key)

@@ -2,11 +2,9 @@
 
 import io
 import json
-import mmap
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -17,6 +15,7 @@ from captioner.errors import ShardError
 from captioner.shards import tar
 from captioner.shards.manifest import read_manifest
 from captioner.shards.sources import Captions, Drawn, Find, Folder
+from captioner.storage import Archive, Place, mapped, place
 
 _OPEN = 64
 
@@ -62,7 +61,7 @@ class Samples:
     """
 
     def __init__(self, images: Folder, captions: Find | None = None) -> None:
-        self._manifest = read_manifest(Path(images))
+        self._manifest = read_manifest(place(images))
         self._captions = None if captions is None else Captions(captions, "pass")
         rows = self._manifest.samples
         self._keys: list[str] = []
@@ -74,7 +73,7 @@ class Samples:
             self._sizes[i] = size
         self._shards, self._offsets = _places([s.samples for s in self._manifest.shards], self._sizes)
         self._rows: dict[str, int] | None = None
-        self._maps: OrderedDict[int, mmap.mmap] = OrderedDict()
+        self._maps: OrderedDict[int, Archive] = OrderedDict()
         self._drawn: OrderedDict[int, Drawn] = OrderedDict()
 
     def __len__(self) -> int:
@@ -106,19 +105,18 @@ class Samples:
         row = self._row_of[which] if isinstance(which, str) else range(len(self))[which]
         key, kind = self._keys[row], self._types[row]
         shard, offset, size = int(self._shards[row]), int(self._offsets[row]), int(self._sizes[row])
-        archive = self._map(shard)
-        if archive[offset - tar.BLOCK : offset] != tar.header(f"{key}.{kind}", size) or offset + size > len(archive):
+        member = self._map(shard)[offset - tar.BLOCK : offset + size]  # in one piece: of an object, one request
+        if len(member) != tar.BLOCK + size or not member.startswith(tar.header(f"{key}.{kind}", size)):
             raise ShardError(f"{self._path(shard)} is not as its manifest says: {key} is not at byte {offset}.")
-        return Sample(key, kind, archive[offset : offset + size], self._record(shard, key))
+        return Sample(key, kind, member[tar.BLOCK :], self._record(shard, key))
 
-    def _path(self, shard: int) -> Path:
+    def _path(self, shard: int) -> Place:
         return self._manifest.folder / self._manifest.shards[shard].name
 
-    def _map(self, shard: int) -> mmap.mmap:
+    def _map(self, shard: int) -> Archive:
         if shard not in self._maps:
             try:
-                with self._path(shard).open("rb") as file:
-                    self._maps[shard] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                self._maps[shard] = mapped(self._path(shard))
             except (OSError, ValueError) as error:
                 raise ShardError(f"{self._path(shard)} cannot be read: {error}.") from error
             if len(self._maps) > _OPEN:

@@ -18,7 +18,6 @@ import re
 import runpy
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import BinaryIO, Self, get_args
 from urllib.parse import parse_qs, unquote
 
@@ -26,6 +25,7 @@ from captioner.errors import UsageError
 from captioner.shards.forms import form
 from captioner.shards.merge import merged
 from captioner.shards.sources import Captions, Missing
+from captioner.storage import Place, place, without_secrets
 
 SCHEME = "captioner"
 
@@ -36,10 +36,21 @@ _PARAMETERS = {"run", "form", "missing"}
 
 
 def register() -> None:
-    """Make webdataset, of whatever version, understand ``captioner:`` URLs in this process and those forked from it."""
+    """Make webdataset, of whatever version, understand ``captioner:`` URLs in this process and those forked from it.
+
+    It then reads ``s3://`` too, which it cannot by itself.
+    """
     from webdataset.gopen import gopen_schemes
 
     gopen_schemes[SCHEME] = open_url
+    gopen_schemes.setdefault("s3", _open_s3)
+
+
+def _open_s3(url: str, mode: str = "rb", bufsize: int = 0, **options: object) -> BinaryIO:  # noqa: ARG001 - webdataset's form
+    if not mode.startswith("r"):
+        raise UsageError(f"{without_secrets(url)} can only be read.")
+    found = place(url)
+    return found.open("rb")
 
 
 class Stream:
@@ -82,9 +93,10 @@ def open_url(url: str, mode: str = "rb", bufsize: int = 0, **options: object) ->
         UsageError: the URL is not as this module says.
         ShardError: (while reading) a shard is missing or damaged.
     """
+    path, _, query = url.removeprefix(f"{SCHEME}:").partition("?")
+    url = without_secrets(url)
     if not mode.startswith("r"):
         raise UsageError(f"{url} can only be read.")
-    place, _, query = url.removeprefix(f"{SCHEME}:").partition("?")
     given = parse_qs(query, keep_blank_values=True)
     if unknown := given.keys() - _PARAMETERS:
         raise UsageError(f"{url}: no parameter {min(unknown)!r}; there are run, form and missing.")
@@ -93,7 +105,7 @@ def open_url(url: str, mode: str = "rb", bufsize: int = 0, **options: object) ->
         raise UsageError(f"{url}: missing is error, skip or pass, not {missing!r}.")
     if not given.get("run"):
         raise UsageError(f"{url} names no run: write ?run=NAME behind it.")
-    shard = Path(unquote(place))
+    shard = place(unquote(path))
     captions = Captions(dict(_run(each, shard) for each in given["run"]), missing)  # type: ignore[arg-type]
     return Stream(merged(shard, captions, form(given.get("form", ["txt"])[-1])))
 
@@ -116,13 +128,11 @@ def copy_url(url: str, target: BinaryIO) -> None:
             os.close(nowhere)
 
 
-def _run(text: str, shard: Path) -> tuple[str, float]:
+def _run(text: str, shard: Place) -> tuple[Place, float]:
     weight = 1.0
     if found := _WEIGHT.fullmatch(text):
         text, weight = found["run"], float(found["weight"])
-    if "/" not in text:
-        text = str(shard.parent.parent / "runs" / text / "captions")
-    return text, weight
+    return place(text) if "/" in text else shard.parent.parent / "runs" / text / "captions", weight
 
 
 def main(arguments: Sequence[str]) -> None:

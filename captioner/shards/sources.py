@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,15 +10,18 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from captioner.errors import ShardError
-from captioner.shards.members import read_members
+from captioner.shards.members import RECORD, read_members
+from captioner.storage import Place, Remote, place, without_secrets
 
 Missing = Literal["error", "skip", "pass"]
 """What happens to an image without captions: stop, leave it out, or give it on as it is."""
 
-Folder = str | os.PathLike[str]
-Find = Callable[[str], str] | Folder | Mapping[str, float]
-"""The folder of the caption shards; a function from an image shard's URL to its caption shard's path; or several such
-folders with weights, which need not add up to one."""
+Folder = str | os.PathLike[str] | Remote
+Find = Callable[[str], str | Place] | Folder | Mapping[str, float] | Mapping[Place, float]
+"""The folder of the caption shards, a path or a URL; a function from an image shard's URL to its caption shard's path or
+URL; or several such folders with weights, which need not add up to one."""
+
+_PIPED = re.compile(r"[^\s/'\"]+\.tar\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +70,10 @@ class Captions:
         Raises:
             ShardError: a caption shard is damaged; or it is missing and that is an error.
         """
-        tables = tuple(self._table(Path(find(url))) for find, _ in self._runs)
+        tables = tuple(self._table(place(find(url))) for find, _ in self._runs)
         return Drawn(tables, tuple(weight for _, weight in self._runs))
 
-    def _table(self, path: Path) -> dict[str, bytes]:
+    def _table(self, path: Place) -> dict[str, bytes]:
         if self.missing != "error" and not path.exists():
             return {}
         return read_members(path)
@@ -90,9 +94,23 @@ class Beside:
     """Finds the shard of the same name in a folder."""
 
     def __init__(self, folder: Folder) -> None:
-        self.folder = Path(folder)
+        self.folder = place(folder)
+        self._known = False
 
-    def __call__(self, url: str) -> str:
-        if not self.folder.is_dir():
-            raise ShardError(f"no folder {self.folder}: it should hold the caption shards of {url}.")
-        return str(self.folder / Path(urlsplit(url).path).name)
+    def __call__(self, url: str) -> Place:
+        if not self._known and not self._is_there():
+            raise ShardError(f"no folder {self.folder}: it should hold the caption shards of {without_secrets(url)}.")
+        return self.folder / shard_name(url)
+
+    def _is_there(self) -> bool:
+        if isinstance(self.folder, Path):
+            return self.folder.is_dir()
+        self._known = (self.folder / RECORD).exists()  # asked once, and of a file: http has no folders
+        return self._known
+
+
+def shard_name(url: str) -> str:
+    """Return the file name of the shard that a URL, a path or a pipe (``pipe:aws s3 cp s3://… -``) reads."""
+    if url.startswith("pipe:") and (found := _PIPED.findall(url)):
+        return str(found[-1])
+    return Path(urlsplit(url).path).name

@@ -8,7 +8,6 @@ image costs, and its reader takes an archive that was cut off for a whole one; :
 """
 
 import hashlib
-import mmap
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from captioner.errors import ShardError
+from captioner.storage import Bytes
 
 BLOCK = 512
 RECORD = 10_240
@@ -139,11 +139,11 @@ class Member:
     size: int
 
 
-def scan(archive: bytes | mmap.mmap, name: str = "archive") -> Iterator[Member]:
+def scan(archive: Bytes, name: str = "archive") -> Iterator[Member]:
     """Yield the members of a plain ustar archive, checking all that the format lets one check.
 
     Args:
-        archive: the whole archive (bytes, or a memory map).
+        archive: the whole archive (bytes, a memory map, or parts of an object that are fetched as they are needed).
         name: what messages call it.
 
     Raises:

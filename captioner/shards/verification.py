@@ -2,16 +2,16 @@
 
 import hashlib
 import json
-import mmap
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 from captioner import atomic
 from captioner.errors import ShardError
 from captioner.shards import captions, journal, manifest, members, tar
 from captioner.shards.manifest import Image, Shard, file_hash
+from captioner.storage import Place, mapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,12 @@ class Problem:
     reason: str
 
 
-def verify(folder: Path, *, images: Path | None = None) -> list[Problem]:
+_PUSHED_IN_PART = Problem(
+    manifest.PUSHING, "unfinished", "a push is at work or was interrupted; push again to finish it"
+)
+
+
+def verify(folder: Place, *, images: Place | None = None) -> list[Problem]:
     """Check a folder of image shards or caption shards, every byte of it.
 
     Readers pass in silence over much of what this finds: an archive cut off between two samples, a flipped bit in a
@@ -45,16 +50,18 @@ def verify(folder: Path, *, images: Path | None = None) -> list[Problem]:
     Raises:
         ShardError: the folder holds neither image shards nor caption shards of ours.
     """
-    if (folder / captions.RECORD).is_file():
+    if (folder / members.RECORD).is_file():
         found = list(_verify_captions(folder, images))
     elif (folder / manifest.NAME).is_file() or (folder / journal.NAME).is_file():
         found = list(_verify_images(folder))
+    elif (folder / manifest.PUSHING).is_file():
+        found = [_PUSHED_IN_PART]
     else:
-        raise ShardError(f"{folder} holds no shards of captioner's: neither {manifest.NAME} nor {captions.RECORD}.")
+        raise ShardError(f"{folder} holds no shards of captioner's: neither {manifest.NAME} nor {members.RECORD}.")
     return sorted(found, key=lambda problem: (problem.file, problem.reason))
 
 
-def _verify_images(folder: Path) -> Iterator[Problem]:
+def _verify_images(folder: Place) -> Iterator[Problem]:
     if (folder / journal.NAME).is_file():
         yield Problem(journal.NAME, "unfinished", "a build is at work or was interrupted; build again to finish it")
     try:
@@ -74,28 +81,28 @@ def _verify_images(folder: Path) -> Iterator[Problem]:
     yield from _verify_folder(folder, found.shards, (manifest.NAME, manifest.SIZES))
 
 
-def _verify_captions(folder: Path, images: Path | None) -> Iterator[Problem]:
+def _verify_captions(folder: Place, images: Place | None) -> Iterator[Problem]:
     try:
         record = captions.read_record(folder)
     except ShardError as error:
-        yield Problem(captions.RECORD, "damaged", str(error))
+        yield Problem(members.RECORD, "damaged", str(error))
         return
     assert record is not None
     if len(record.shards) != len(record.image_shards):
-        yield Problem(captions.RECORD, "unfinished", "the captions of some shards are not written; write them again")
+        yield Problem(members.RECORD, "unfinished", "the captions of some shards are not written; write them again")
     for shard in record.shards:
         yield from _verify_shard(folder, shard, None)
-    yield from _verify_folder(folder, record.shards, (captions.RECORD,))
+    yield from _verify_folder(folder, record.shards, (members.RECORD,))
     if images is not None:
         yield from _verify_pairs(folder, record, images)
 
 
-def _verify_pairs(folder: Path, record: captions.CaptionRecord, images: Path) -> Iterator[Problem]:
+def _verify_pairs(folder: Place, record: captions.CaptionRecord, images: Place) -> Iterator[Problem]:
     """Check that caption shards belong to image shards, key by key."""
     found = manifest.read_manifest(images)
     if record.images != found.hash:
         yield Problem(
-            captions.RECORD, "other_images", f"written for image set {record.images}, {images} is {found.hash}"
+            members.RECORD, "other_images", f"written for image set {record.images}, {images} is {found.hash}"
         )
         return
     for shard, keys in found.keys_by_shard():
@@ -108,7 +115,7 @@ def _verify_pairs(folder: Path, record: captions.CaptionRecord, images: Path) ->
             yield Problem(shard.name, "damaged", f"{wrong} is not in the image shard, or in another order")
 
 
-def _damaged_shards(folder: Path, found: manifest.Manifest) -> Iterator[Problem]:
+def _damaged_shards(folder: Place, found: manifest.Manifest) -> Iterator[Problem]:
     images = found.images()
     for shard in found.shards:
         rows = list(islice(images, shard.samples))
@@ -117,7 +124,7 @@ def _damaged_shards(folder: Path, found: manifest.Manifest) -> Iterator[Problem]
         yield from _verify_shard(folder, shard, rows)
 
 
-def _verify_shard(folder: Path, shard: Shard, rows: list[Image] | None) -> Iterator[Problem]:
+def _verify_shard(folder: Place, shard: Shard, rows: list[Image] | None) -> Iterator[Problem]:
     path = folder / shard.name
     try:
         size = path.stat().st_size
@@ -133,12 +140,12 @@ def _verify_shard(folder: Path, shard: Shard, rows: list[Image] | None) -> Itera
     yield Problem(shard.name, code, _what_is_wrong(path, shard, size, rows))
 
 
-def _what_is_wrong(path: Path, shard: Shard, size: int, rows: Iterable[Image] | None) -> str:
+def _what_is_wrong(path: Place, shard: Shard, size: int, rows: Iterable[Image] | None) -> str:
     """Say where a shard differs from its manifest, as closely as can be told."""
     sizes = f"{size} bytes instead of {shard.bytes}; " if size != shard.bytes else ""
     if not size:
         return sizes + "it is empty"
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    with closing(mapped(path)) as content:
         try:
             archived = tar.scan(content, path.name)
             for row in rows or ():
@@ -155,7 +162,7 @@ def _what_is_wrong(path: Path, shard: Shard, size: int, rows: Iterable[Image] | 
     return sizes + "its bytes are not those that were written"
 
 
-def _verify_folder(folder: Path, shards: Iterable[Shard], others: tuple[str, ...]) -> Iterator[Problem]:
+def _verify_folder(folder: Place, shards: Iterable[Shard], others: tuple[str, ...]) -> Iterator[Problem]:
     """Check the list of checksums, and that no file is there that does not belong."""
     expected = {shard.name: shard.sha256 for shard in shards}
     for name in others:
@@ -169,8 +176,11 @@ def _verify_folder(folder: Path, shards: Iterable[Shard], others: tuple[str, ...
         for name in sorted(expected.keys() | listed.keys()):
             if expected.get(name) != listed.get(name):
                 yield Problem(name, "damaged", f"its content is not what {manifest.SUMS} says")
+    pushing = (folder / manifest.PUSHING).is_file()
+    if pushing:
+        yield _PUSHED_IN_PART
     for path in folder.iterdir():
         if path.name.endswith(atomic.TEMPORARY):
             yield Problem(path.name, "unfinished", "left by an interrupted build; build again to clear it up")
-        elif path.suffix == ".tar" and path.name not in expected:
+        elif path.suffix == ".tar" and path.name not in expected and not pushing:
             yield Problem(path.name, "foreign", "it is not part of this set; a loader with a wildcard would read it")
