@@ -1,11 +1,12 @@
 """Rows of labels and captions from tables: CSV, JSONL, Parquet, Arrow. Streaming; a bad row never ends the reading."""
 
+import codecs
 import csv
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -126,9 +127,33 @@ def cells_of(path: Path) -> Iterator[Cells | Bad]:
         raise UsageError(f"{path}: cannot be read: {e.strerror or e}") from None
 
 
+def tolerant(reader: TableReader) -> Iterator[Row | Bad]:
+    """Yield the rows of one table of several: one that cannot be read, or lacks a column, is reported and ends nothing."""
+    try:
+        yield from reader.rows()
+    except UsageError as e:
+        yield Bad(str(reader.path), "", "broken_file", str(e).removeprefix(f"{reader.path}: "))
+
+
+def _text(path: Path) -> TextIO:
+    """Open a text; bytes that are not UTF-8 stay marked.
+
+    Raises:
+        UsageError: its first bytes say that it is UTF-16.
+    """
+    with path.open("rb") as file:
+        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise UsageError(f"{path}: this is UTF-16; save it as UTF-8")
+    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
 def _csv(path: Path) -> Iterator[Cells | Bad]:
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+    with _text(path) as file:
+        first = file.readline()
+        file.seek(0)
+        # Where a comma is the decimal sign, spreadsheets put semicolons between cells.
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
+        reader = csv.reader(file, delimiter=delimiter)
         header: list[str] | None = None
         while True:
             try:
@@ -149,7 +174,7 @@ def _csv(path: Path) -> Iterator[Cells | Bad]:
 
 
 def _jsonl(path: Path) -> Iterator[Cells | Bad]:
-    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+    with _text(path) as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue

@@ -17,7 +17,7 @@ import yaml
 from captioner.audit.literals import SUFFIX as LITERALS
 from captioner.audit.literals import read_literals
 from captioner.audit.rows import Bad, Columns, Row
-from captioner.audit.tables import SUFFIXES, TableReader, cells_of
+from captioner.audit.tables import SUFFIXES, TableReader, cells_of, tolerant
 from captioner.audit.tars import Lookup, SetInfo, read_caption_shards, read_tars
 from captioner.errors import UsageError
 from captioner.schema import LabelSchema
@@ -88,7 +88,8 @@ def _open(path: Path, schema: LabelSchema, columns: Columns, labels: Path | None
     if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
         return Target(str(path), "Hugging Face dataset", _hugging_face(path, schema, columns, images))
     if tables := sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES):
-        rows = itertools.chain.from_iterable(TableReader(t, schema, columns, images or path).rows() for t in tables)
+        read = (TableReader(t, schema, columns, images or path) for t in tables)
+        rows = itertools.chain.from_iterable(tolerant(r) if len(tables) > 1 else r.rows() for r in read)
         return Target(str(path), "tables", rows)
     raise UsageError(
         f"{path}: nothing to audit: neither a run, an output folder, shards (*.tar), a Hugging Face dataset nor tables "

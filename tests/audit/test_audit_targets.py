@@ -105,6 +105,29 @@ def test_a_bad_line_of_jsonl_is_one_bad_row(tmp_path, line):
     assert [b.place for b in found.bad] == ["row 2"]
 
 
+def test_a_table_with_semicolons_between_its_cells_is_read(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(f'labels;caption\nEffusion;"{GOOD[:-1]}, seen here."\n', encoding="utf-8")
+    assert audit(path, SCHEMA).agreement.share == 1
+
+
+def test_one_table_of_several_that_cannot_be_read_is_reported_and_ends_nothing(tmp_path):
+    jsonl(tmp_path / "a.jsonl")
+    table(tmp_path / "b.csv", [("x", "y")], ("sample", "note"))
+    (tmp_path / "c.parquet").write_bytes(b"PAR1 and then nothing")
+    (tmp_path / "d.csv").write_text("labels,caption\nEffusion,x\n", encoding="utf-16")
+    (tmp_path / "e.csv").write_text("")
+    found = audit(tmp_path, SCHEMA)
+    assert found.captions == 6
+    assert found.problems == {"broken_file": 3}
+    reasons = {b.file.rsplit("/", 1)[-1]: b.reason for b in found.bad}
+    assert reasons["b.csv"].startswith("no column of labels among: sample, note.")
+    assert reasons["c.parquet"].startswith("not Parquet")
+    assert reasons["d.csv"] == "this is UTF-16; save it as UTF-8"
+    with pytest.raises(UsageError, match=r"b.csv: no column of labels.*--strict"):
+        audit(tmp_path, SCHEMA, strict=True)
+
+
 def test_surrogates_that_json_can_hold_and_utf_8_cannot_are_a_bad_row(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"labels": "Effusion", "caption": "\\ud83d effusion"}\n')
