@@ -11,7 +11,7 @@
 
 from captioner.audit.compare import Comparison, compare
 from captioner.audit.engine import audit
-from captioner.audit.noise import TableDiff, diff_tables
+from captioner.audit.noise import TableDiff, diff_readers, diff_tables
 from captioner.audit.result import Audit
 from captioner.audit.review import Review, read_review, write_corrections, write_sample
 from captioner.audit.rows import Bad, Columns, Row
@@ -28,6 +28,7 @@ __all__ = [
     "TableDiff",
     "audit",
     "compare",
+    "diff_readers",
     "diff_tables",
     "read_review",
     "write_corrections",

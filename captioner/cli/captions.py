@@ -205,19 +205,24 @@ def review(
 @app.command()
 def diff(
     first: Annotated[Path, typer.Argument(help="A label table, or the folder that it is in.")],
-    second: Annotated[Path, typer.Argument(help="Another table of labels for the same images.")],
     schema: Annotated[str, typer.Option("--schema", help="A schema's id or file.")],
+    second: Annotated[
+        Path | None,
+        typer.Argument(help="Another table of labels for the same images; without it, the readers of the first."),
+    ] = None,
     out_file: Annotated[Path | None, typer.Option("--out", help="Write the rows that differ as CSV.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """List the images that two label tables label differently: two copies, a second reader, adjudicated labels.
+    """List the images that two label tables label differently, or the readers of one: copies, adjudicated labels.
 
     Example: captioner diff Data_Entry_2017_v2020.csv adjudicated.csv --schema chestxray14 --out differences.csv
+
+    Readers of one table: captioner diff train.csv --schema vinbigdata_cxr --out differences.csv
     """
     from captioner import atomic
-    from captioner.audit import diff_tables
+    from captioner.audit import diff_readers, diff_tables
 
-    found = diff_tables(first, second, schema)
+    found = diff_readers(first, schema) if second is None else diff_tables(first, second, schema)
     if out_file is not None:
         atomic.write(out_file, found.rows.to_csv(index=False).encode())
     if as_json:
@@ -269,9 +274,9 @@ def print_review(found: Any) -> None:
 def print_diff(found: Any) -> None:
     """Print where two label tables differ."""
     out.print(f"{found.headline()}.", markup=False)
-    out.print(
-        f"  {found.only_first:,} images are in {found.first} alone, {found.only_second:,} in {found.second} alone"
-    )
+    if found.second:
+        alone = f"{found.only_first:,} images are in {found.first} alone, {found.only_second:,} in {found.second} alone"
+        out.print(f"  {alone}", markup=False)
     table = grid("class", "both", "first only", "second only", "kappa", left={"class"})
     for r in found.classes.itertuples():
         table.add_row(escape(r[1]), f"{r.both:,}", f"{r.only_first:,}", f"{r.only_second:,}", f"{r.kappa:.2f}")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from captioner.audit import diff_tables
+from captioner.audit import diff_readers, diff_tables
 from captioner.errors import UsageError
 from tests.audit.makers import table
 from tests.small import small_schema
@@ -49,3 +49,52 @@ def test_tables_of_other_images_cannot_be_compared(tmp_path):
     two = table(tmp_path / "b" / "labels.csv", [("b.png", "Effusion")], HEAD)
     with pytest.raises(UsageError, match="no image in common"):
         diff_tables(one, two, SCHEMA)
+
+
+READ_BY = {"files": [{"match": "labels*.csv"}], "image": "image", "column": "labels", "merge": {"reader": "who"}}
+READ = small_schema(tables=[{"layout": "names", **READ_BY}])
+
+
+def test_the_readers_of_one_table_are_compared_each_with_each(tmp_path):
+    rows = [
+        *(("a.png", "Effusion", "R1"), ("a.png", "Effusion", "R2"), ("a.png", "Nodule", "R3")),
+        *(("b.png", "Normal", "R1"), ("b.png", "Normal", "R3")),
+        *(("a.png", "Nodule", "R1"), ("c.png", "Nodule", "R2")),
+    ]
+    found = diff_readers(table(tmp_path / "labels.csv", rows, ("image", "labels", "who")), READ)
+    assert (found.images, found.same) == (4, 1)
+    assert found.rows.to_numpy().tolist() == [
+        ["a", 2, 3, "Effusion|Nodule", "Effusion", "Nodule", "", "R1", "R2"],
+        ["a", 2, 4, "Effusion|Nodule", "Nodule", "Effusion", "", "R1", "R3"],
+        ["a", 3, 4, "Effusion", "Nodule", "Effusion", "Nodule", "R2", "R3"],
+    ]
+    assert found.classes.set_index("class").loc["Normal"].to_dict() == {
+        "both": 1,
+        "only_first": 0,
+        "only_second": 0,
+        "kappa": 1,
+    }
+    assert found.headline() == "1 of 4 readings by two readers of an image are the same (25.0 %)"
+
+
+@pytest.mark.parametrize(
+    ("schema", "head", "message"),
+    [
+        (SCHEMA, ("image", "labels", "who"), "names no column of readers"),
+        (READ, ("image", "labels", "by"), "names no column of readers"),
+        (READ, ("image", "labels", "who"), "no image was read by two readers"),
+    ],
+)
+def test_a_table_without_several_readers_is_refused(tmp_path, schema, head, message):
+    path = table(tmp_path / "labels.csv", [("a.png", "Effusion", "R1"), ("b.png", "Effusion", "R2")], head)
+    with pytest.raises(UsageError, match=message):
+        diff_readers(path, schema)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00\x01"])
+def test_a_table_of_readers_that_is_none_is_refused(tmp_path, content):
+    (tmp_path / "labels.csv").write_bytes(content)
+    with pytest.raises(UsageError, match="cannot be read"):
+        diff_readers(tmp_path / "labels.csv", READ)
+    with pytest.raises(UsageError, match="cannot be read"):
+        diff_readers(tmp_path / "gone.csv", READ)
