@@ -331,6 +331,10 @@ class LabelRules(Model):
         return (*self.map, *self.drop, *self.uncertain, *self.refuse)
 
 
+_FOR_PEOPLE = {"description", "homepage", "terms", "cite", "sources", "images", "verified"}
+"""Keys of a label schema that decide nothing: a better description makes no new run."""
+
+
 class LabelSchema(Model):
     """One dataset: its tables, its classes, and what they mean."""
 
@@ -341,6 +345,10 @@ class LabelSchema(Model):
     terms: Text | None = Field(default=None, description="licence or terms of use")
     cite: Text | None = None
     sources: tuple[Text, ...] = Field(default=(), description="where the facts of this file come from")
+    images: int | None = Field(default=None, ge=1, description="images of the published dataset")
+    verified: Text | None = Field(
+        default=None, description="what this file was read against: 'real table', 'made table' (made for the tests) …"
+    )
     modality: Identifier | None = Field(default=None, description="unless every class has its own")
     anatomy: Identifier | None = Field(default=None, description="unless every class has its own")
     fields: tuple[Identifier, ...] = Field(
@@ -479,8 +487,8 @@ class LabelSchema(Model):
 
     @functools.cached_property
     def hash(self) -> str:
-        """Sixteen hex digits over everything in the schema, concepts merged in."""
-        return hash_of(self.model_dump(mode="json", exclude_defaults=True))
+        """Sixteen hex digits over everything in the schema but what it tells people, concepts merged in."""
+        return hash_of(self.model_dump(mode="json", exclude_defaults=True, exclude=_FOR_PEOPLE))
 
 
 class Library:

@@ -4,6 +4,7 @@ import json
 import sys
 
 import pytest
+from PIL import Image
 
 from captioner.cli import main
 from captioner.demo import make_dataset
@@ -276,3 +277,64 @@ def test_progress_is_logged_as_json_lines_where_that_is_asked_for(captioner, dem
     assert code == 0
     events = [json.loads(line) for line in err.splitlines()]
     assert [e["stage"] for e in events if e["event"] == "stage"][-2:] == ["captioning", "writing captions"]
+
+
+@pytest.fixture
+def figures(tmp_path):
+    """Six records of figures with captions; four of their five images are there."""
+    lines = [{"image": f"PMC{i}.jpg", "caption": f"Figure {i}."} for i in (0, 1, 2, 3, 4, 0)]
+    data = tmp_path / "figures"
+    (data / "images").mkdir(parents=True)
+    (data / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    for i in range(4):
+        Image.new("L", (4, 4), i).save(data / "images" / f"PMC{i}.jpg")
+    return data
+
+
+def test_a_dataset_with_texts_of_its_own_is_planned_and_run_as_any_other(captioner, figures):
+    code, out, _ = captioner("plan", "pmc_oa", "--data", figures, "--json")
+    planned = json.loads(out)
+    assert (code, planned.pop("run")[:13]) == (0, "texts-caption")
+    assert planned == {
+        "rows": 6,
+        "samples": 4,
+        "captions": 4,
+        "rejected_rows": {"missing_image": 1},
+        "requests": 0,
+    }
+    code, out, _ = captioner("run", "pmc_oa", "--data", figures, "--out", "out")
+    assert code == 1
+    assert "4 with texts, in shards" in out
+    assert "data.missing=ignore" in out
+    code, out, _ = captioner("run", "pmc_oa", "--data", figures, "--out", "out", "--set", "data.missing=ignore")
+    assert code == 0
+
+
+def test_a_setting_that_texts_do_not_have_is_refused(captioner, figures):
+    code, _, err = captioner("run", "pmc_oa", "--data", figures, "--set", "engine.model=x")
+    assert code == 2
+    assert "engine" in err
+
+
+def test_the_list_of_datasets_has_those_with_labels_and_those_with_texts_and_their_facts(captioner):
+    code, out, _ = captioner("schema", "list", "--json")
+    rows = {row["id"]: row for row in json.loads(out)}
+    assert code == 0
+    assert rows["busi"]["classes"] == 3
+    assert rows["openi"]["texts"] == ["report", "findings", "impression"]
+    for row in rows.values():
+        assert row["verified"]
+        assert row["sources"]
+        assert row["modality"]
+        assert row["anatomy"]
+
+
+def test_slices_are_stacked_and_a_series_that_is_not_whole_is_named(captioner, tmp_path):
+    for series, numbers in (("a", (1, 2, 3)), ("b", (1, 2, 4))):
+        (tmp_path / "data" / series).mkdir(parents=True)
+        for number in numbers:
+            Image.new("L", (4, 4), number).save(tmp_path / "data" / series / f"{number}.png")
+    code, out, err = captioner("stack", "data", "--out", "volumes")
+    assert (code, out.splitlines()[0]) == (1, "volumes: 1 volume (1 written now)")
+    assert "b: missing_slice: slice 3 is missing between 1 and 4" in err
+    assert captioner("stack", "data", "--out", "volumes", "--size", "8")[0] == 2

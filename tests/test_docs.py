@@ -10,6 +10,7 @@ import yaml
 from captioner.agreement import lint
 from captioner.pipeline import PipelineSpec, setting_names
 from captioner.schema import LabelClass, json_schema, load_schema, parse_schema
+from captioner.texts.schema import TextFile, TextJoin, TextSchema, TextTable, load_text_schema
 from tests.conftest import REPOSITORY
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
@@ -75,8 +76,19 @@ def test_the_page_on_schema_files_names_every_key_of_a_class_and_of_a_layout():
 
 def test_the_list_of_datasets_names_every_schema_with_its_number_of_classes():
     text = (REPOSITORY / "docs" / "schemas" / "README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(\w+)` \| .+? \| (\d+) \|", text, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| .+? \| (\d+) \| ([\d,]*) ?\| .+? \| (.+?) \|", text, re.MULTILINE)
     shipped = REPOSITORY / "label_schemas"
-    assert {name: int(n) for name, n in rows} == {
-        path.stem: len(load_schema(path.stem).classes) for path in shipped.glob("*.yaml")
-    }
+    schemas = [load_schema(path.stem) for path in sorted(shipped.glob("*.yaml"))]
+    assert sorted(rows) == [
+        (s.id, str(len(s.classes)), f"{s.images:,}" if s.images else "", s.verified) for s in schemas
+    ]
+
+
+def test_the_page_on_texts_names_every_dataset_that_has_texts_and_every_key_of_its_schema():
+    text = (REPOSITORY / "docs" / "texts.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| .+? \| .+? \| (.+?) \|$", text, re.MULTILINE))
+    schemas = [load_text_schema(path.stem) for path in (REPOSITORY / "text_schemas").glob("*.yaml")]
+    assert {s.id: s.verified for s in schemas} == rows
+    named = set(re.findall(r"`([a-z_]+)`", text))
+    assert {*TextTable.model_fields, *TextFile.model_fields, *TextJoin.model_fields} <= named
+    assert {*TextSchema.model_fields} - {"id", "title", "modality", "anatomy", "tables"} <= named

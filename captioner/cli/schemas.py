@@ -71,9 +71,13 @@ def prompt_show(
 
 @schema_app.command("list")
 def schema_list(as_json: JsonFlag = False) -> None:
-    """List the label schemas that there are."""
+    """List the datasets that are described: those with labels, and those that have texts of their own.
+
+    With --json also the terms of use, and where the facts are from.
+    """
     from captioner import resources
     from captioner.schema import load_library, load_schema
+    from captioner.texts.schema import load_text_schema
 
     library = load_library()
     rows: list[dict[str, Any]] = []
@@ -81,23 +85,35 @@ def schema_list(as_json: JsonFlag = False) -> None:
         schema = load_schema(name)
         modalities = {library.modalities[schema.modality_of(c)].name: None for c in schema.classes}
         anatomies = {library.anatomies[schema.anatomy_of(c)].name: None for c in schema.classes}
-        rows.append(
-            {
-                "id": schema.id,
-                "title": schema.title,
-                "classes": len(schema.classes),
-                "modality": list(modalities),
-                "anatomy": list(anatomies),
-                "terms": schema.terms,
-            }
-        )
+        row = {"id": schema.id, "title": schema.title, "classes": len(schema.classes), "texts": []}
+        rows.append(row | {"modality": list(modalities), "anatomy": list(anatomies)} | _facts(schema))
+    for name in resources.names("text_schemas"):
+        texts = load_text_schema(name)
+        row = {"id": texts.id, "title": texts.title, "classes": None, "texts": list(texts.kinds)}
+        rows.append(row | {"modality": [texts.modality], "anatomy": [texts.anatomy]} | _facts(texts))
     if as_json:
         print_json(rows)
         return
-    table = grid("id", "title", "classes", "modality", "anatomy", left={"id", "title", "modality", "anatomy"})
+    names = ("id", "title", "what", "images", "modality", "anatomy", "read against", "terms")
+    table = grid(*names, left={*names} - {"images"})
     for row in rows:
-        table.add_row(row["id"], escape(row["title"]), str(row["classes"]), few(row["modality"]), few(row["anatomy"]))
+        what = f"{row['classes']} classes" if row["classes"] else few(row["texts"])
+        images = "" if row["images"] is None else f"{row['images']:,}"
+        imaging = (few(row["modality"], 2), few(row["anatomy"], 2))
+        facts = (row["verified"] or "", row["terms"] or "")
+        cells: tuple[str, ...] = (row["id"], row["title"], what, images, *imaging, *facts)
+        table.add_row(*(escape(cell) for cell in cells))
     out.print(table)
+
+
+def _facts(schema: Any) -> dict[str, Any]:
+    """Return what a schema says of its dataset, for people."""
+    return {
+        "images": schema.images,
+        "terms": schema.terms,
+        "verified": schema.verified,
+        "sources": list(schema.sources),
+    }
 
 
 @schema_app.command("show")

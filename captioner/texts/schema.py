@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
@@ -104,8 +104,8 @@ class TextSchema(Model):
         description="the label schema that has the same images, where there is one: both write beside the same image shards",
     )
     images: int | None = Field(default=None, ge=1, description="images of the published dataset")
-    licence: Text | None = None
-    verified: Literal["real table", "made table"] = "made table"
+    terms: Text | None = Field(default=None, description="licence or terms of use")
+    verified: Text = Field(default="made table", description="what this file was read against")
     sources: tuple[Text, ...] = Field(min_length=1, description="where the facts are from")
     notes: tuple[Text, ...] = Field(default=(), description="what a person should know before training on these texts")
     use: tuple[Name, ...] = Field(

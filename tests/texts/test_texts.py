@@ -3,7 +3,7 @@
 import json
 import pickle
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -443,27 +443,3 @@ def test_reports_stand_beside_the_captions_of_the_same_images(tmp_path: Path) ->
     keys = [set(members(out / f"runs/{r}/captions")) for r in (generated.run, reports.run)]
     assert keys[0] == keys[1]
     assert len(keys[0]) == 1
-
-
-def test_the_command_line_runs_and_plans_a_dataset_with_texts(
-    figures: Path, tmp_path: Path, command: Callable[..., Any]
-) -> None:
-    planned = command("plan", "pmc_oa", "--data", figures, "--json")
-    assert json.loads(planned.stdout) == {
-        "run": json.loads(planned.stdout)["run"],
-        "rows": 6,
-        "samples": 4,
-        "captions": 5,
-        "rejected_rows": {"missing_image": 1},
-        "requests": 0,
-    }
-    done = command("run", "pmc_oa", "--data", figures, "--out", tmp_path / "out")
-    assert done.exit_code == 1
-    assert "4 with texts, in shards" in done.stdout
-    assert "data.missing=ignore" in done.stdout
-
-
-def test_a_setting_that_is_not_there_is_named(figures: Path, command: Callable[..., Any]) -> None:
-    done = command("run", "pmc_oa", "--data", figures, "--set", "engine.model=x")
-    assert done.exit_code == 2
-    assert "engine" in done.stderr
