@@ -101,8 +101,8 @@ def schema_list(as_json: JsonFlag = False) -> None:
         images = "" if row["images"] is None else f"{row['images']:,}"
         imaging = (few(row["modality"], 2), few(row["anatomy"], 2))
         facts = (row["verified"] or "", row["terms"] or "")
-        cells: tuple[str, ...] = (row["id"], row["title"], what, images, *imaging, *facts)
-        table.add_row(*(escape(cell) for cell in cells))
+        cells = (row["id"], row["title"], what, images, *imaging, *facts)
+        table.add_row(*(escape(str(cell)) for cell in cells))
     out.print(table)
 
 
