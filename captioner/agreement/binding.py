@@ -12,6 +12,9 @@ _ARTICLES = frozenset(("the", "a", "an", "this", "its", "one", "either", "both")
 _BEFORE = frozenset(("the", "both", "a", "an", "adjacent", "surrounding"))
 _REGION = frozenset("region area zone tissue structure joint compartment space site location aspect".split())
 _SHOWING = frozenset("showing demonstrating displaying exhibiting revealing containing".split())
+_CARRIES = frozenset(("with", "by"))
+_PASSIVE = lx.words("affected involved occupied replaced infiltrated marked")
+_ADJECTIVES = 4
 _LIES = frozenset(("lie", "is", "are", "was", "can", "be", "has"))
 _TROUBLE = frozenset(("issue", "problem"))
 _PASS = lx.NEUTRAL_ADVERB | lx.BE | lx.FINITE
@@ -100,7 +103,7 @@ def bound(words: list[str], scopes: Scopes, start: int, end: int, targets: list[
         if found and not (found[-1][1] < b and words[found[-1][1]] in lx.IMAGE):
             return found
     # "ACL pathology", "ACL and MCL pathology"
-    found = run_before(words, start, a, targets)
+    found = run_before(words, start, a, targets) or carrier(words, start, a, targets)
     if found:
         return found
     # "abnormal ACL"
@@ -109,6 +112,20 @@ def bound(words: list[str], scopes: Scopes, start: int, end: int, targets: list[
             if t[0] == end or (t[0] == end + 1 and words[end] in ("the", "appearing", "looking", "sized")):
                 return run_after(words, t[0], b, targets)
     return subject(words, start, a, targets)
+
+
+def carrier(words: list[str], start: int, a: int, targets: list[Hit]) -> list[Hit]:
+    """Return the targets that have something: "kidney affected by | a lesion", "bowel with | irregularities"."""
+    k = start - 1
+    while k > a and start - k <= _ADJECTIVES and words[k] not in _CARRIES:
+        if words[k] in _BREAK or words[k] in lx.FINITE or words[k] in lx.STOP or not words[k][0].isalpha():
+            return []
+        k -= 1
+    if k <= a or words[k] not in _CARRIES:
+        return []
+    while k > a and (words[k - 1] in _PASSIVE or words[k - 1] in lx.BE or words[k - 1] in lx.PERCEIVED):
+        k -= 1
+    return run_before(words, k, a, targets)
 
 
 def subject(words: list[str], start: int, a: int, targets: list[Hit]) -> list[Hit]:

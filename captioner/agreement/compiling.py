@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from captioner.agreement import lexicon, triggers
-from captioner.agreement.tokens import phrase
+from captioner.agreement.tokens import lemma, phrase
 from captioner.agreement.vocabulary import (
     ABNORMAL,
     ANATOMY,
     CONCEPT,
     CUE,
+    IS,
     MODALITY,
     NORMAL,
     SEVERITY,
@@ -142,6 +143,7 @@ class _Builder:
             by_code={m.code: i for i, m in enumerate(self.meanings) if m.code is not None},
             places=places,
             dataset_words=frozenset(self._dataset_words()),
+            words=frozenset(word for segments in self.terms for words in segments for word in words),
         )
 
     def _related(self, sources: Iterable[Concept]) -> set[str]:
@@ -185,6 +187,7 @@ class _Builder:
             for target in (*source.supports, *source.signs):
                 for found in self._resolve(target, index):
                     allowed |= self.meanings[found].implies
+            meaning.signs = frozenset(found for target in source.signs for found in self._resolve(target, index))
             if meaning.kind == "absence" and meaning.denies is not None:
                 allowed.discard(meaning.denies)
             meaning.allows = frozenset(allowed)
@@ -318,6 +321,8 @@ class _Builder:
             segments = _segments(wording)
             if len(segments) == 2 and len(segments[1]) == 1 and segments[1][0].endswith("ed"):
                 yield (segments[1], segments[0])
+            if len(segments) == 2 and meaning.code is not None:
+                yield from self._states(segments[0], segments[1])
             return
         words = phrase(wording)
         if not words or words[0] in ("no", "without", "non", "not"):
@@ -326,13 +331,18 @@ class _Builder:
             at = next((i for i in range(len(words)) if words[i : i + len(cause)] == cause), 0)
             if at:
                 yield from (((*words[:at], *other, *words[at + len(cause) :]),) for other in _CAUSES if other != cause)
-        if words[-1] == "disease" and len(words) > 1:
-            yield ((*words[:-1], "disorder"),)
+        if len(words) > 1:
+            yield from (((*words[:-1], noun),) for noun in _SAME_NOUN.get(words[-1], ()))
         if 1 < len(words) <= _REORDERED and meaning.code is not None and not lexicon.PREPOSITIONS.intersection(words):
             # "bile duct dilation" is as well "dilation of the bile duct".
             for place in self._nouns(words[:-1]):
                 for link in _LINKS:
                     yield ((words[-1], *link, *place),)
+        if meaning.code is not None:
+            yield from self._states(*_place_and_state(words))
+            if len(words) > 1 and len(words[0]) > _SHORT and words[0].endswith(_ADJECTIVAL):
+                # "vascular lesion" is as well "the lesion is of vascular type".
+                yield (words[1:], (IS,), words[:1])
         adjective = _adjective(words[-1]) if len(words) == 1 else None
         if adjective:
             yield ((adjective,),)
@@ -345,6 +355,25 @@ class _Builder:
                     adjective = _adjective(rest[0])
                     if adjective:
                         yield ((*head, adjective),)
+
+    def _states(self, place: Words, state: Words) -> Iterator[tuple[Words, ...]]:
+        """Yield the other ways to say that a place is in a state: "rib fracture", "a broken rib", "the rib is fractured"."""
+        family = _FAMILIES.get(state)
+        if family is None or not place or len(place) > _REORDERED or lexicon.PREPOSITIONS.intersection(place):
+            return
+        nouns, adjectives = family
+        for noun_of_place in self._nouns(place):
+            if not self._places_in(noun_of_place):
+                continue
+            for adjective in adjectives:
+                yield (noun_of_place, adjective)
+                yield ((*adjective, *noun_of_place),)
+            for noun in nouns:
+                for link in _LINKS[:2]:
+                    yield ((*noun, *link, *noun_of_place),)
+        for noun in nouns:
+            if len(noun) == 1:
+                yield ((*place, *noun),)
 
     def _nouns(self, words: Words) -> set[Words]:
         """Return a modifier as a noun: as it is, unless it is an adjective, and as the place that it names."""
@@ -541,9 +570,42 @@ _CAUSES = tuple(
     )
 )
 """Ways to say the same: "retinopathy due to diabetes", "retinopathy caused by diabetes"."""
+_FAMILIES: dict[Words, tuple[tuple[Words, ...], tuple[Words, ...]]] = {}
+for _nouns_text, _adjectives_text in lexicon.STATES:
+    _family = tuple(tuple(phrase(w.strip()) for w in text.split("|")) for text in (_nouns_text, _adjectives_text))
+    _FAMILIES |= dict.fromkeys((*_family[0], *_family[1]), (_family[0], _family[1]))
+
+
+def _place_and_state(words: Words) -> tuple[Words, Words]:
+    """Return what of a wording is the place and what its state; two empty ones where it has no such form."""
+    for size in (1, 2, 3, 4):
+        if size >= len(words):
+            break
+        if words[-size:] in _FAMILIES:
+            return words[:-size], words[-size:]
+        if words[:size] in _FAMILIES:
+            rest = words[size:]
+            if rest[0] == "of":
+                rest = rest[2:] if rest[1:2] == ("the",) else rest[1:]
+            return rest, words[:size]
+    return (), ()
+
+
 _ADJECTIVAL = tuple("al ic ar ous ed ive ary ing ent ant oid ory ate ose able ible ular iform".split())
-_REORDERED = 3
-_LINKS = tuple(tuple(link.split()) for link in ("of", "of the", "in the", "within the"))
+_REORDERED, _SHORT = 3, 4
+_SAME_NOUN = {
+    noun: tuple(other for other in nouns if other != noun)
+    for nouns in (
+        ("disease", "disorder"), ("hemorrhage", "bleed", "bleeding"), ("carcinoma", "cancer"), ("stone", "calculus"),
+        ("edema", lemma("swelling")), ("tumor", "neoplasm"), ("infarct", "infarction"), ("scar", "scarring"),
+        ("dilatation", "dilation"), ("anomaly", "abnormality"), ("fracture", "break"),
+    )
+    for noun in nouns
+}  # fmt: skip
+_LINKS = tuple(
+    tuple(link.split())
+    for link in ("of", "of the", "in the", "within the", "involving the", "affecting the", "affect the", "involve the")
+)
 _FAIR_SHARE, _MOST = 0.15, 0.4
 _DEGREE_WORDS = frozenset(
     "small large acute chronic diffuse focal severe mild multiple bilateral early late old".split()

@@ -14,6 +14,7 @@ class Context:
         labels: the positive classes.
         implied: true because of them, themselves included.
         allowed: may be mentioned as well: declared signs, supported findings.
+        signs: declared signs; a particular kind of one may be mentioned as well.
         typical: declared signs of something wider than the labels: worth a warning, no error.
         groups: scales on which the labels stand.
         normal: labels that say that nothing is wrong.
@@ -24,6 +25,8 @@ class Context:
         modality: name of the way of imaging.
         anatomies: ids of the labels' body regions.
         places: names of all places that may be mentioned.
+        region: those of them that the labels' body regions are or lie in: the picture may be named after these.
+        borrowed: the others, which a label's own wording brings along.
         anatomy: name of the body region.
         graded: a label is a step of a scale with words of degree.
         device: a label is a device.
@@ -33,6 +36,7 @@ class Context:
     labels: tuple[int, ...]
     implied: frozenset[int]
     allowed: frozenset[int]
+    signs: frozenset[int]
     typical: frozenset[int]
     groups: frozenset[str]
     normal: tuple[int, ...]
@@ -43,6 +47,8 @@ class Context:
     modality: str
     anatomies: frozenset[str]
     places: frozenset[str]
+    region: frozenset[str]
+    borrowed: frozenset[str]
     anatomy: str
     graded: bool
     device: bool
@@ -64,6 +70,7 @@ def context_of(labels: tuple[int, ...], v: Vocabulary, library: Library) -> Cont
     allowed = implied.union(*(m[i].allows for i in labels), (i for i, x in enumerate(m) if x.concept in concepts))
     anatomies = frozenset(m[i].anatomy for i in labels)
     places = anatomies.union(*(v.places.get(a, frozenset()) for a in anatomies))
+    region = places
     elsewhere = {x.anatomy for x in m if x.code is not None} - places
     places = places.union(*(m[i].places - elsewhere for i in labels))
     modalities = sorted({m[i].modality for i in labels})
@@ -76,6 +83,7 @@ def context_of(labels: tuple[int, ...], v: Vocabulary, library: Library) -> Cont
         labels=labels,
         implied=implied,
         allowed=allowed,
+        signs=empty.union(*(m[i].signs for i in labels)),
         typical=empty.union(*(m[i].allows for i in implied)),
         groups=frozenset(g for i in labels if (g := m[i].group)),
         normal=tuple(i for i in labels if kinds[i] == "normal"),
@@ -86,6 +94,8 @@ def context_of(labels: tuple[int, ...], v: Vocabulary, library: Library) -> Cont
         modality=known[0].name if known else "",
         anatomies=anatomies,
         places=places,
+        region=region,
+        borrowed=places - region,
         anatomy=regions[0].name if regions else "",
         graded=any(m[i].group in scales and m[i].level is not None for i in labels),
         device=any(k == "device" for k in kinds.values()),

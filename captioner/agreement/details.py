@@ -26,6 +26,13 @@ _NOT_COUNTED = frozenset("this every any no of".split())
 _PEOPLE = frozenset(
     "diabetic hypertensive asthmatic alcoholic known young old smoking immunocompromised obese pregnant symptomatic".split()
 )
+_SOME = frozenset(("several", "few", "many", "some"))
+_ANY_PATIENT = (
+    lx.DETERMINER
+    | lx.PREPOSITIONS
+    | frozenset("single same one each every given human adult male female and or in imaged examined as when if".split())
+)
+_IS_NUMBER = frozenset(("of", ":", "=", "is"))
 _BY = frozenset(("x", "by", "-", "\N{MULTIPLICATION SIGN}", "to", "and"))
 _EVEN_DENIED = frozenset(("prior_exam", "history", "size", "age", "sex", "advice", "dataset"))
 """Kinds that a denial does not take back: "no change", "not a smoker"."""
@@ -96,6 +103,42 @@ def find(
     return found
 
 
+VAGUE = frozenset("few several multiple numerous many countless innumerable multifocal".split())
+"""Words of number that count nothing."""
+
+_YEAR = re.compile(r"(?:19|20)\d\d")
+_TNM = re.compile(r"[pcy]{0,2}(?:t[0-4][a-d]?n[0-3x][a-c]?(?:m[01x])?|n[1-3][a-c]?m?[01x]?|m1[a-c]?)")
+_VERTEBRA = re.compile(r"[lcs][1-7]|(?:t|th|d)(?:1[0-2]|[1-9])")
+_OF_VERTEBRA = frozenset("vertebra vertebral level body disc compression wedge endplate".split())
+_WHEN = frozenset("in since of from during".split())
+
+
+def figure(words: list[str], k: int, *, spine: bool) -> str | None:
+    """Return the kind of detail that a figure is by its form alone: a measured value, a year, a stage, a vertebra.
+
+    Args:
+        words: of the caption.
+        k: a token that ends in a digit, or in a digit and a letter.
+        spine: the image is of the spine.
+    """
+    word = words[k]
+    if word[0].isdigit():
+        if "." in word and word.replace(".", "").isdigit() and words[k - 1] not in _ANNOUNCE:
+            return "size"
+        if k + 2 < len(words) and words[k + 1] == "/" and words[k + 2].isdigit() and len(word) > 2:
+            return "size"
+        return "history" if _YEAR.fullmatch(word) and k and words[k - 1] in _WHEN else None
+    if _TNM.fullmatch(word):
+        return "stage"
+    if _VERTEBRA.fullmatch(word) and (
+        (spine and word[0] != "t")
+        or (k + 1 < len(words) and words[k + 1] in _OF_VERTEBRA)
+        or (k and words[k - 1] in _OF_VERTEBRA)
+    ):
+        return "location"
+    return None
+
+
 _Span = tuple[int, int] | None
 
 
@@ -125,8 +168,9 @@ def _side(p: _Place) -> _Span:
     word = p.words[p.start]
     if word.startswith("right") and p.next in _CASUAL_RIGHT:
         return None
-    verb = word == "left" and ((p.before in _LEFT_VERB and not p.next[0].isalpha()) or p.next in _LEFT_PARTICIPLE)
-    return None if verb or p.next in _CHAMBERS else (p.start, p.end)
+    left_it = word == "left" and p.before in _LEFT_VERB and p.next in lx.DETERMINER
+    over = word == "left" and ((p.before in _LEFT_VERB and not p.next[0].isalpha()) or p.next in _LEFT_PARTICIPLE)
+    return None if left_it or over or p.next in _CHAMBERS else (p.start, p.end)
 
 
 def _both_sides(p: _Place) -> _Span:
@@ -158,11 +202,13 @@ def _count(p: _Place) -> _Span:
 
 
 def _stage(p: _Place) -> _Span:
-    word = p.next
-    roman = word in _ROMAN and (word != "i" or p.tokens.text[p.tokens.starts[p.end]] == "I")
+    word, end = p.next, p.end
+    if word in _IS_NUMBER and end + 1 < len(p.words):
+        word, end = p.words[end + 1], end + 1
+    roman = word in _ROMAN and (word != "i" or p.tokens.text[p.tokens.starts[end]] == "I")
     if p.graded or not (roman or word[0].isdigit()):
         return None
-    return p.start, p.end + 1
+    return p.start, end + 1
 
 
 def _before_finding(p: _Place) -> _Span:
@@ -172,6 +218,10 @@ def _before_finding(p: _Place) -> _Span:
 def _patient(p: _Place) -> _Span:
     lo = max(0, p.start - 5)
     first = next((k for k in range(lo, p.start) if p.words[k] in _PEOPLE and not _of_age(p.words, k)), None)
+    before = p.before
+    plain = before in _ANY_PATIENT or (before,) in tr.ALWAYS_WORDS or _of_age(p.words, p.start - 1)
+    if first is None and before[0].isalpha() and not plain:
+        first = p.start - 1  # whatever describes the patient is not in the labels
     return None if first is None else (first, p.end)
 
 
@@ -182,6 +232,14 @@ def _of_age(words: list[str], k: int) -> bool:
 
 def _proof(p: _Place) -> _Span:
     return None if p.proof_is_image else (p.start, p.end)
+
+
+def _lasting(p: _Place) -> _Span:
+    """Confirm a time that something has lasted: "for six months", "3 years ago"; "65 years old" is an age."""
+    before = p.before
+    if p.next in ("old", "of") or not (before[0].isdigit() or before in lx.NUMBERS or before in _SOME):
+        return None
+    return p.start - 1, p.end
 
 
 _RULES: dict[int, Callable[[_Place], _Span]] = {
@@ -196,6 +254,7 @@ _RULES: dict[int, Callable[[_Place], _Span]] = {
     tr.PRONOUN: _always,
     tr.PROOF: _proof,
     tr.UPPER: _always,
+    tr.LASTING: _lasting,
 }
 
 _DIGITS = re.compile(r"\d+")

@@ -85,6 +85,10 @@ _HANGING = frozenset(
     additional associated consistent compatible characterized accompanied another other several multiple some any each every
     there also only so too yet plus per""".split()
 )
+_FRONTED = frozenset(("what", "that", "which", "as"))
+_TAKES_OBJECT = frozenset("show demonstrate reveal display depict contain suggest indicate represent".split())
+"""Verbs that may end a sentence whose object stands before them: "X is what this image depicts"."""
+_DENYING = frozenset(("no", "not", "nor", "without", "never"))
 _NEVER_LAST = frozenset("the a an of and or with whose their its".split())
 _HANGING_FINE = {
     "for": frozenset(("looked", "searched", "accounted", "tested", "screened", "sought", "evaluated", "assessed", "look", "search", "checked", "known")),
@@ -318,7 +322,9 @@ def _cut_off(tokens: Tokens, stripped: str) -> tuple[int, int] | None:
     named = word == "a" and last > 0 and words[last - 1] in ("grade", "type", "class", "category", "stage", "group")
     if word in _HANGING and last > 0 and not named:
         fine = _HANGING_FINE.get(word)
-        if fine is None or not ("*" in fine or words[last - 1] in fine):
+        fronted = not _FRONTED.isdisjoint(words[max(0, last - 8) : last]) and word in _TAKES_OBJECT
+        after_denial = word == "either" and not _DENYING.isdisjoint(words[:last])
+        if not (fronted or after_denial) and (fine is None or not ("*" in fine or words[last - 1] in fine)):
             return span
     for k in range(1, last):
         if (

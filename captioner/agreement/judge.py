@@ -25,6 +25,23 @@ _ALTERED = frozenset(
 )
 """Words of state that only a finding could support."""
 
+_DEGREE_OF = {
+    word: degree
+    for degree, words in enumerate(("mild minimal slight subtle minor", "moderate", "severe advanced profound"))
+    for word in words.split()
+}
+_ADJECTIVES = 3
+_DISEASE_ENDINGS = ("itis", "oma", "emia", "iasis", "osis", "opathy", "plegia", "megaly", "penia", "rrhage")
+_SHORTEST_DISEASE = 5
+_NO_DISEASE = frozenset(
+    """diagnosis prognosis mitosis apoptosis stroma hypoxemia symptoma axoma soma chroma aroma diploma osmosis symbiosis
+    necrosis fibrosis sclerosis stenosis keratosis hyperkeratosis parakeratosis orthokeratosis acanthosis spongiosis
+    anisocytosis poikilocytosis exocytosis phagocytosis pyknosis elastosis hyalinosis anisonucleosis melanosis cyanosis
+    lordosis kyphosis ankylosis hyperemia ischemia anastomosis trauma scotoma karyorrhexis papillomatosis telangiectasia
+    acidosis homeostasis stasis cholestasis metastasis""".split()
+)
+"""Words with such an ending that name a process, a shape or a feature rather than a disease."""
+
 _NO_FINDING = ("normal", "absence", "organ", "tissue", "device")
 
 
@@ -113,6 +130,7 @@ class Judge:
                 self.label(label)
         for mention in self.reading.mentions:
             self.mention(mention)
+        self.unknown_disease()
         self.normality()
         self.more_than_absence()
         if self.context.labels and all(self.m[i].kind == "organ" for i in self.context.labels):
@@ -141,6 +159,7 @@ class Judge:
                 elif own and m.status != lx.NEGATED:
                     other = other or m
         if affirmed is not None and not (denied is not None and label in denied.meanings and not denied.graded):
+            self.degree(label, affirmed)
             return
         if affirmed is None:
             if meaning.kind == "organ" and self.names_place(meaning.anatomy):
@@ -161,6 +180,36 @@ class Judge:
             self.verdict("missing_label", f"{name} is named, but not as a finding of this image. {say}", label, other)
         else:
             self.add("missing_label", say, label=label, accept=True)
+
+    def degree(self, label: int, m: Mention) -> None:
+        """Note a degree that is not the label's own: "mild" for severe hypertensive retinopathy."""
+        mine = {_DEGREE_OF[w] for w in self.m[label].name.split() if w in _DEGREE_OF}
+        if not mine or self.m[label].group in self.context.groups:
+            return
+        words = self.reading.tokens.words
+        first = max(0, m.start - _ADJECTIVES)
+        cut = next((k for k in range(m.start - 1, first - 1, -1) if not words[k][0].isalpha()), first - 1)
+        said = {_DEGREE_OF[w]: k for k in range(cut + 1, m.end) if (w := words[k]) in _DEGREE_OF}
+        if said and not mine & said.keys():
+            at = min(said.values())
+            fix = f"The label is {self.m[label].name}."
+            self.add("wrong_grade", fix, label=label, tokens=(at, at + 1), accept=True)
+
+    def unknown_disease(self) -> None:
+        """Refuse words with the form of a disease's name that nothing in the vocabulary knows: "due to arteritis"."""
+        if not self.context.labels:
+            return
+        words, status = self.reading.tokens.words, self.reading.scopes.status
+        for k, word in enumerate(words):
+            if (
+                word.endswith(_DISEASE_ENDINGS)
+                and len(word) > _SHORTEST_DISEASE
+                and word not in self.v.words
+                and word not in _NO_DISEASE
+                and status[k] in (lx.AFFIRMED, lx.HEDGED)
+            ):
+                fix = f'Leave out "{word}": the labels do not hold it.'
+                self.add("unsupported_finding", fix, tokens=(k, k + 1))
 
     def verdict(self, code: str, fix: str, label: int, m: Mention) -> None:
         """Note an issue of a label at a mention."""
@@ -283,9 +332,12 @@ class Judge:
             return
         index = min(m.meanings, key=self.distance)
         other = self.m[index]
-        if (m.weak and self.distance(index)[0]) or self.component(m) or self.adds_nothing(other):
-            return
         tokens = (m.start, m.end)
+        if (m.weak and self.distance(index)[0]) or self.component(m) or self.adds_nothing(other):
+            if other.kind == "device" and self.context.device and m.status == lx.AFFIRMED:
+                fix = "The label does not say which device it is."
+                self.add("invented_detail", fix, tokens=tokens, detail="device", level="warning")
+            return
         mate = self.mate(index)
         if mate is not None and other.kind != "normal":
             fix = f"The label is {self.m[mate].name}, and nothing else on its scale."
@@ -352,6 +404,8 @@ class Judge:
         """Say whether a concept says no more than the labels: a tube where devices are labelled, two labels in one word."""
         if other.code is not None:
             return False
+        if other.implies & self.context.signs and not other.implies & frozenset(self.context.labels):
+            return True  # a particular kind of a declared sign, and no particular kind of the label
         codes = {i for i in other.implies if self.m[i].code is not None}
         mine = codes & self.context.implied
         if any(self.m[i].kind == "device" for i in mine):

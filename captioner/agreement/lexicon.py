@@ -8,7 +8,7 @@ from types import MappingProxyType
 from captioner.agreement.tokens import lemma
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
     """Return words in the form that tokens have, and as they are written."""
     return frozenset(form for word in text.split() for form in (word, lemma(word)))
 
@@ -163,6 +163,7 @@ CUES = MappingProxyType(
             | non specific | non invasive | no mistaking | not to mention | nothing less than | nothing but | none other than
             | no longer than | without difficulty | no problem | no small | not without | not infrequently | not unlike
             | not uncommon | no wonder | beyond any doubt | unmistakable | leaves no doubt | not until | no mere
+            | as expected in | as expected for | as expected of | as would be expected in | as would be expected of
             | certain | definite | not limited to | without question | no exception | no stranger to | non depend
             | no need | more than one | less than one | more than a | not alone | not isolated | non displaced
             | does not hide | cannot hide | cannot be mistaken | cannot be missed | cannot be overlooked | cannot be denied
@@ -178,7 +179,7 @@ CUES = MappingProxyType(
 )
 """Cue → what it does. A longer cue hides the shorter ones inside it."""
 
-PERCEIVED = _words("""seen visible present evident noted identified demonstrated shown observed apparent detected depicted found
+PERCEIVED = words("""seen visible present evident noted identified demonstrated shown observed apparent detected depicted found
     visualized appreciated made recognizable recorded reported detectable discernible displayed revealed
     confirmed perceptible noticeable documented distinguishable mentioned exhibited encountered picked described
     listed involved manifest diagnosed established obvious conspicuous illustrated imaged disclosed appreciable
@@ -186,14 +187,12 @@ PERCEIVED = _words("""seen visible present evident noted identified demonstrated
     in_evidence part included labelled here""")
 """Words that say that something is to be seen: "X is not VISIBLE" denies X."""
 
-EXCLUDED = _words("excluded ruled discounted dismissed precluded eliminated")
+EXCLUDED = words("excluded ruled discounted dismissed precluded eliminated")
 """Words that deny by themselves, so that "not" before them doubts."""
 
-BE = _words(
-    "is are was were be been being remain remains remained appear appears appeared look looks looked seem seems"
-)
+BE = words("is are was were be been being remain remains remained appear appears appeared look looks looked seem seems")
 FINITE = (
-    _words("""has have had show demonstrate reveal display depict contain exhibit lie can could may might will does do did
+    words("""has have had show demonstrate reveal display depict contain exhibit lie can could may might will does do did
     indicate suggest represent confirm illustrate affect involve occupy obscure cloud bring disclose accompany
     give give gives coexist coexists comprise comprises includes lies stays stay surround blunt blunts overlie abut
     predominate dominate points point meets meet qualifies qualify reaches harbor harbors bear bears carries carry
@@ -202,42 +201,42 @@ FINITE = (
 )
 """Verbs that make a clause. In the form that tokens have: "shows" is ``show``."""
 
-DETERMINER = _words("a an the this that these those its his her their there another some")
-NEUTRAL_ADVERB = _words("""both all also each entirely completely totally wholly again likewise either clearly definitely fully readily well
+DETERMINER = words("a an the this that these those its his her their there another some")
+NEUTRAL_ADVERB = words("""both all also each entirely completely totally wholly again likewise either clearly definitely fully readily well
     currently otherwise equally convincingly too therefore thus notably truly really simply actually still conspicuously
     obviously directly to be been being yet even unequivocally confidently reliably plainly certainly now everywhere
     properly easily at any here""")
-STOP = _words("""but however although though while whereas yet because since which who whose where when whilst despite
+STOP = words("""but however although though while whereas yet because since which who whose where when whilst despite
     nevertheless nonetheless instead albeit notwithstanding so hence therefore thus consequently until""")
 """Words after which another clause begins."""
 
-PARTICIPLE = _words("""showing demonstrating revealing displaying depicting indicating suggesting representing consistent compatible
+PARTICIPLE = words("""showing demonstrating revealing displaying depicting indicating suggesting representing consistent compatible
     illustrating confirming exhibiting containing presenting characterized highlighting reflecting signifying implying
     indicative suggestive typical diagnostic pointing corresponding featuring""")
 """After a comma, or after the image itself, these open a statement of their own."""
 
 AFTER_COMMA = (
-    _words("with there here including plus only also it they we then accompanied associated together along")
+    words("with there here including plus only also it they we then accompanied associated together along")
     | PARTICIPLE
     | STOP
 )
 """After a comma these end a denial."""
 
-PREDICATE = _words("""normal clear unremarkable present absent enlarged intact evident visible seen noted identified healthy sharp
+PREDICATE = words("""normal clear unremarkable present absent enlarged intact evident visible seen noted identified healthy sharp
     demonstrated shown thickened torn abnormal preserved found detected apparent""")
 """Words that close an elliptical statement: "effusion absent, consolidation present"."""
 
-IMAGE = _words("""image radiograph film scan ray x-ray photograph photo picture sonogram slice slide section view study examination
+IMAGE = words("""image radiograph film scan ray x-ray photograph photo picture sonogram slice slide section view study examination
     exam imaging ultrasound ct mri mr frame photomicrograph micrograph radiography tomography fundus fundoscopy frame
     histology histopathology oct angiogram mammogram endoscopy cxr echo projection patch appearance
     ultrasonography sonography specimen tile scanning tomogram resonance capture snapshot shot""")
 """Nouns for the picture itself."""
 
-EVIDENCE = _words("""evidence sign indication suggestion feature finding trace hint abnormality change nothing
+EVIDENCE = words("""evidence sign indication suggestion feature finding trace hint abnormality change nothing
     anything something none way hallmark manifestation appearance stigma proof clue""")
 """Nouns that stand for what would show a disease; a denial passes through them."""
 
-ADDITIONAL = _words("other additional further second another separate remaining else new")
+ADDITIONAL = words("other additional further second another separate remaining else new")
 """Before a denied finding these leave the finding itself standing: "no other nodule"."""
 
 NORMAL_WORDS = (
@@ -281,6 +280,44 @@ GLOBAL_ABNORMAL = frozenset(
 )  # fmt: skip
 """The ones whose denial, without more, calls the whole image normal."""
 
+STATES = (
+    ("enlargement | increase in size | increase in the size | increased size", "enlarged | increased in size"),
+    ("widening | broadening", "widened | broadened"),
+    ("thickening", "thickened"),
+    ("thinning", "thinned"),
+    ("elevation", "elevated | raised"),
+    ("calcification", "calcified"),
+    ("dilatation | dilation", "dilated"),
+    ("narrowing | stenosis", "narrowed | stenosed | stenotic"),
+    ("fracture", "fractured | broken"),
+    ("tear", "torn"),
+    ("rupture", "ruptured"),
+    ("inflammation", "inflamed"),
+    ("collapse", "collapsed"),
+    ("consolidation", "consolidated"),
+    ("opacification", "opacified"),
+    ("ulceration", "ulcerated"),
+    ("degeneration", "degenerated"),
+    ("atrophy", "atrophic | atrophied"),
+    ("occlusion", "occluded | blocked"),
+    ("obstruction", "obstructed"),
+    ("detachment", "detached"),
+    ("herniation", "herniated"),
+    ("displacement | deviation", "displaced | deviated"),
+    ("tortuosity", "tortuous"),
+    ("pallor", "pale"),
+    ("swelling", "swollen"),
+    ("infarction | infarct", "infarcted"),
+    ("infection", "infected"),
+    ("thrombosis", "thrombosed"),
+    ("perforation", "perforated"),
+    ("cupping", "cupped"),
+    ("blunting", "blunted"),
+    ("blurring", "blurred"),
+    ("scarring", "scarred"),
+)
+"""States of a structure: as nouns, and as adjectives. Who may be said to have a rib fracture has a broken rib."""
+
 SEVERITY = (
     "mild",
     "moderate",
@@ -293,13 +330,13 @@ SEVERITY = (
     "extensive",
     "end-stage",
 )
-GRADE_NOUNS = _words("""grade grading stage staging level severity category type class form degree disease change variety scale score
+GRADE_NOUNS = words("""grade grading stage staging level severity category type class form degree disease change variety scale score
     range extent phase spectrum end""")
-GRADED = _words("graded classed classified staged rated scored categorized graded_as assessed level grade stage")
+GRADED = words("graded classed classified staged rated scored categorized graded_as assessed level grade stage")
 NUMBERS = MappingProxyType(
     {w: i for i, w in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())}
     | {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6}
 )
-PREPOSITIONS = _words(
+PREPOSITIONS = words(
     "of in on at by via for from with within to over about around under through into onto near inside upon between during"
 )

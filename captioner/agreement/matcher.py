@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from captioner.agreement.lexicon import IMAGE, PREPOSITIONS
+from captioner.agreement.lexicon import BE, IMAGE, PREPOSITIONS
 from captioner.agreement.tokens import Tokens
-from captioner.agreement.vocabulary import CONCEPT, ENTRIES, Words
+from captioner.agreement.vocabulary import CONCEPT, ENTRIES, IS, Words
 
 Hit = tuple[int, int, int]
 """First token, token after the last, index into the layer's table."""
@@ -71,10 +71,16 @@ def match(tokens: Tokens, trie: dict[str, Any]) -> tuple[list[list[Hit]], list[G
             j += 1
         if best is not None:
             for layer, hit in best.items():
-                if hit[1] > ends[layer] and i >= ends[layer]:
+                if hit[1] > ends[layer] and (i >= ends[layer] or (layer == CONCEPT and _outgrows(hit, layers[layer]))):
                     layers[layer].append(hit)
                     ends[layer] = hit[1]
     return layers, gaps
+
+
+def _outgrows(hit: Hit, found: list[Hit]) -> bool:
+    """Say whether a wording runs on from inside the one before it and is the longer: "degenerative | arthropathy of the X"."""
+    last = found[-1]
+    return hit[1] - hit[0] > last[1] - last[0]
 
 
 def _capitals(tokens: Tokens, i: int, j: int, shortest: int) -> bool:
@@ -91,12 +97,13 @@ def _follow(words: list[str], at: int, n: int, rest: tuple[Words, ...]) -> tuple
     for segment in rest:
         first = segment[0]
         size = len(segment)
+        linked = first == IS
         limit = min(n, at + _GAP_REACH)
         content = 0
         k = at
         while k < limit:
             word = words[k]
-            if word == first and (size == 1 or tuple(words[k : k + size]) == segment):
+            if (word in BE) if linked else (word == first and (size == 1 or tuple(words[k : k + size]) == segment)):
                 break
             if word == "," and k + 2 < n and words[k + 1] == "which":
                 k += 2

@@ -20,6 +20,7 @@ _SERVICES = frozenset(
 )
 _JOINS = frozenset(("and", "or", ",", "/", "nor", "but"))
 _JOINTS = _JOINS | frozenset(("not", "rather", "than", "instead", "of", "as", "well", "opposed", "to"))
+_IN_OTHER_WORDS = frozenset(("i", "ie", "that", "or", "also", "namely"))
 _BREAKS = lx.STOP | frozenset(("no", "without"))
 _OPENS_NOUN = lx.DETERMINER | lx.PARTICIPLE | frozenset(("with", "of", ":"))
 _NO_NOUN = frozenset(
@@ -150,6 +151,7 @@ class _Reader:
                 names=self.vocabulary.anatomies,
                 modality=layers[vb.MODALITY],
                 covered=covered,
+                something=any(m.status == lx.AFFIRMED and m.meanings for m in mentions),
             )
             reading.normal = states.normal(layers[vb.NORMAL])
             reading.normal += states.without_abnormality(layers[vb.ABNORMAL], self.vocabulary.abnormal, used)
@@ -209,6 +211,8 @@ class _Reader:
         for k in range(2, n - 3):
             if words[k] == "not" and words[k - 1] == ",":
                 added += self.parenthesis(k)
+            elif words[k] == "(" or (words[k] == "," and words[k + 1] in _IN_OTHER_WORDS):
+                added += self.apposition(k)
         if added:
             concepts += [hit for hit in added if hit not in concepts]
             concepts.sort()
@@ -245,6 +249,21 @@ class _Reader:
                 if term is not None:
                     found.append((first, end, term))
         return found
+
+    def apposition(self, k: int) -> list[Hit]:
+        """Return the findings that run on over an insertion: "exudative (neovascular) X", "dry, i.e. non-exudative, X"."""
+        words = self.words
+        close = ")" if words[k] == "(" else ","
+        end = next((q for q in range(k + 2, min(len(words) - 1, k + 8)) if words[q] == close), None)
+        if end is None:
+            return []
+        for before in (3, 2, 1):
+            for after in (4, 3, 2, 1):
+                if k >= before and end + after < len(words):
+                    found = self.lookup((*words[k - before : k], *words[end + 1 : end + 1 + after]))
+                    if found is not None:
+                        return [(k - before, k, found)]
+        return []
 
     def lookup(self, phrase: tuple[str, ...]) -> int | None:
         """Return the term that exactly these words are."""

@@ -77,6 +77,8 @@ def _grades(words: list[str], scopes: Scopes, i: int, scale: Scale) -> bool:
     while k < min(b, end + 9):
         word = words[k]
         if word in heads or word in lx.GRADE_NOUNS:
+            if word == "change" and "retinal" in words[end:k]:
+                return False  # how much the retina has changed, not a step of the scale
             return words[i] == "proliferative" or not _another(words, end, k, b)
         if word not in scale.words and word not in _BETWEEN:
             break

@@ -19,6 +19,10 @@ _HARD = frozenset((":", ";", "(", ")", "[", "]", "-", '"'))
 _LEAVING_OPEN = frozenset("may might could believed thought felt assumed would".split())
 _AUXILIARY = frozenset("cannot not can to could should may might would".split())
 _AFTER_PREDICATE = frozenset((".", ",", ";", ":", "and", "but", "on", "in", "?", "by", "here"))
+_REMARKABLE = lx.words(
+    "positive negative remarkable notable diagnostic significant suspicious concerning typical except save"
+)
+_SHOWS = lx.words("shows demonstrates reveals displays depicts exhibits contains harbours bears discloses has have")
 _INFINITE = frozenset(("be", "been", "being"))
 _SURE = frozenset(("definite", "certain"))
 """In a list of what is denied these say no more than the denial: "no opacity, effusion or definite nodule"."""
@@ -95,7 +99,7 @@ def resolve(tokens: Tokens, cues: list[Hit], kinds: list[int]) -> Scopes:
         if number:
             sentence[a:b] = [number] * (b - a)
     scopes = Scopes([lx.AFFIRMED] * n, [-1] * n, sentence, parts, [-1] * n, cues)
-    if cues or "?" in tokens.words:
+    if cues or "?" in tokens.words or "for" in tokens.words:
         _Machine(tokens, scopes, kinds).run()
     return scopes
 
@@ -116,6 +120,9 @@ class _Machine:
         for i, word in enumerate(self.words):
             if word == "?":
                 self.question_mark(i)
+            elif word == "for" and self.asks(i):
+                b = scopes.sentences[scopes.sentence[i]][1]
+                self.mark(i + 1, self.forward_end(i, i + 1, b, evidence=True), lx.HYPOTHETICAL, -1)
 
     def mark(self, lo: int, hi: int, status: int, number: int) -> None:
         state, by = self.scopes.status, self.scopes.by
@@ -275,9 +282,11 @@ class _Machine:
                 last_open = k
             elif word in lx.FINITE and k > at and word not in _INFINITE and words[k - 1] != "to":
                 if subject:
-                    if not evidence:
+                    # "Neither lung shows consolidation": who is denied shows nothing.
+                    if not evidence and word not in _SHOWS:
                         return k
                     subject = False
+                    evidence = True
                 elif not evidence:
                     return last_open if last_open > at else k
             elif (word == "with" and k > at and words[k - 1] in lx.IMAGE) or (
@@ -470,6 +479,19 @@ class _Machine:
             commas = [k for k in marks if words[k] == ","]
             return (commas[0] if commas else marks[-1]) + 1
         return marks[-1] + 1
+
+    def asks(self, i: int) -> bool:
+        """Say whether "for" says what an image was made for: "MRI of the hip for labral tears"."""
+        words = self.words
+        a = self.scopes.sentences[self.scopes.sentence[i]][0]
+        if words[i - 1] in lx.IMAGE and i > a:
+            return True
+        for k in range(i - 2, max(a - 1, i - 7), -1):
+            if words[k] == "of":
+                return k > a and words[k - 1] in lx.IMAGE
+            if not words[k][0].isalpha() or words[k] in lx.FINITE or words[k + 1] in _REMARKABLE:
+                return False
+        return False
 
     def question_mark(self, i: int) -> None:
         """Doubt what a question mark is attached to: "?pneumonia", "pneumonia (?)"."""

@@ -74,6 +74,7 @@ class States:
         anatomy: hits of places, and the names of each hit's places.
         modality: tokens at which a way of imaging is named.
         covered: tokens that belong to a finding's wording.
+        something: a finding is affirmed, so that "no other abnormality" leaves one.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class States:
         names: list[frozenset[str]],
         modality: list[Hit],
         covered: set[int],
+        something: bool,
     ) -> None:
         self.words = words
         self.scopes = scopes
@@ -93,6 +95,7 @@ class States:
         self.modality = {h[0] for h in modality}
         self.placed = {h[0]: h for h in anatomy}
         self.covered = covered
+        self.something = something
 
     def normal(self, hits: list[Hit]) -> list[State]:
         """Return what words of normality assert: "the heart is normal", "unremarkable study"."""
@@ -124,7 +127,10 @@ class States:
             if cue[1] <= start:
                 inside = {k for h in self.anatomy for k in range(h[0], h[1])}
                 first = max(cue[1], start - 10)
-                if any(words[k] not in _PLAIN and k not in inside for k in range(first, start)):
+                said = [k for k in range(first, start) if words[k] not in _PLAIN and k not in inside]
+                listed = self.covered.union(k for k in range(first, start) if words[k] in (",", "other", "any"))
+                closes = words[start - 1] == "other" and not self.something and not self.covered.isdisjoint(said)
+                if said and not (closes and listed.issuperset(said)):
                     continue
             elif (
                 start

@@ -11,6 +11,7 @@ _RADIOLOGICAL = frozenset(
     "evidence finding feature sign appearance change imaging manifestation indication pattern".split()
 )
 _ADJECTIVES = frozenset(("radiographic", "radiography"))
+_FORMS = frozenset(("shaped", "like", "sign"))
 _OPERATIONS = ("ectomy", "plasty", "otomy", "ostomy")
 _NEUTRAL = frozenset(
     """skin lymph_node gland crypt mucosa duct lobule cortex cortical cord disc media ventricle ventricular lens airway
@@ -55,9 +56,13 @@ def _anatomy(j: Judge) -> None:
     good = j.context.places
     mine = j.context.anatomies
     status = j.reading.scopes.status
+    words = j.reading.tokens.words
     for start, end, index in j.reading.anatomies:
         named = j.v.anatomies[index]
-        if named & good or named & _NEUTRAL or any(mine & places.get(p, frozenset()) for p in named):
+        if end < len(words) and words[end] in _FORMS:
+            continue  # "meniscus-shaped"
+        inside = any(mine & places.get(p, frozenset()) for p in named)
+        if named & j.context.region or named & _NEUTRAL or inside or (named & good and not _in_picture(j, start)):
             continue
         if (status[start] == lx.NEGATED and not _in_picture(j, start)) or _inside_allowed(j, start, end):
             continue
@@ -91,22 +96,47 @@ def _details(j: Judge, attributes: Mapping[str, str], known: Mapping[str, Attrib
             if _inside_allowed(j, d.start, d.end):
                 continue
             text = j.caption[slice(*reading.span(d.start, d.end))]
-            if any(
-                d.kind in known[n].details and details.supported(text, v)
-                for n, v in attributes.items()
-                if v and n in known
-            ):
+            if _known(d.kind, text, attributes, known):
                 continue
+            level = d.level
+            if (
+                d.kind == "count"
+                and not words[d.start][0].isdigit()
+                and words[d.start] in details.VAGUE
+                and _sign_at(j, d.end)
+            ):
+                level = "warning"  # "a few microaneurysms": signs come in numbers, and nobody counted these
             fix = f'Leave out "{text}": the labels do not say so.'
-            j.add("invented_detail", fix, tokens=(d.start, d.end), detail=d.kind, level=d.level)
+            j.add("invented_detail", fix, tokens=(d.start, d.end), detail=d.kind, level=level)
+    spine = "spine" in context.anatomies
     for k, word in enumerate(words):
         if word.endswith(_OPERATIONS) and "treatment" not in context.grants and not _inside_allowed(j, k, k + 1):
             j.add("invented_detail", "Leave out the operation.", tokens=(k, k + 1), detail="treatment")
+        elif word[-1].isdigit() or (word[0].isalpha() and word[-2:-1].isdigit()):
+            kind = details.figure(words, k, spine=spine)
+            if kind and kind not in context.grants and not _inside_allowed(j, k, k + 1):
+                text = j.caption[slice(*reading.span(k, k + 1))]
+                if not _known(kind, text, attributes, known):
+                    fix = f'Leave out "{text}": the labels do not say so.'
+                    j.add("invented_detail", fix, tokens=(k, k + 1), detail=kind)
     for name in j.v.dataset_words:
         size = len(name)
         for k in range(len(words) - size + 1):
             if words[k] == name[0] and tuple(words[k : k + size]) == name:
                 j.add("invented_detail", "Do not name the dataset.", tokens=(k, k + size), detail="dataset")
+
+
+def _known(kind: str, text: str, attributes: Mapping[str, str], known: Mapping[str, Attribute]) -> bool:
+    """Say whether the image's metadata holds a detail."""
+    return any(
+        kind in known[n].details and details.supported(text, v) for n, v in attributes.items() if v and n in known
+    )
+
+
+def _sign_at(j: Judge, token: int) -> bool:
+    """Say whether a sign of the labels begins at a token, and not a label itself."""
+    found = [m for m in j.reading.mentions if m.start == token and (m.meanings or m.signs)]
+    return any(not j.context.implied.intersection(m.meanings) for m in found)
 
 
 def _denied(j: Judge, start: int) -> bool:

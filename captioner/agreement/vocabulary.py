@@ -11,6 +11,9 @@ Words = tuple[str, ...]
 Entry = tuple[int, int, bool, tuple[Words, ...]]
 """Layer, index into the layer's table, whether capitals matter, and the segments that must follow within a gap."""
 
+IS = "="
+"""As a segment of a discontinuous wording: a form of "to be" stands here. No token is an equals sign within a word."""
+
 ENTRIES = ""
 """The key under which a trie node keeps its entries; no token is empty."""
 
@@ -24,6 +27,7 @@ class Meaning:
         code: the class's code; None for a concept that is no class.
         implies: meanings that are true where this one is, itself included.
         allows: meanings that may be mentioned where this one holds, beyond what it implies.
+        signs: meanings that are declared signs of this one.
         places: anatomy names (see :attr:`Vocabulary.places`) in its wordings: the heart, for an enlarged heart.
         seats: those of its name, and of a fair share of its wordings: where it is.
         denies: for an absence: what is absent.
@@ -40,6 +44,7 @@ class Meaning:
     level: int | None = None
     implies: frozenset[int] = frozenset()
     allows: frozenset[int] = frozenset()
+    signs: frozenset[int] = frozenset()
     places: frozenset[str] = frozenset()
     seats: frozenset[str] = frozenset()
     denies: int | None = None
@@ -77,7 +82,7 @@ class Scale:
 
 @dataclass(slots=True)
 class Vocabulary:
-    """Everything that the matcher and the judge look up."""
+    """Everything that the matcher and the judge look up; ``words`` are those of all its findings' wordings."""
 
     trie: dict[str, Any]
     meanings: list[Meaning]
@@ -91,6 +96,7 @@ class Vocabulary:
     by_code: dict[str, int]
     places: dict[str, frozenset[str]]
     dataset_words: frozenset[Words]
+    words: frozenset[str]
 
 
 def insert(trie: dict[str, Any], words: Words, entry: Entry) -> None:
