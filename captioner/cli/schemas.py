@@ -94,16 +94,22 @@ def schema_list(as_json: JsonFlag = False) -> None:
     if as_json:
         print_json(rows)
         return
-    names = ("id", "title", "what", "images", "modality", "anatomy", "read against", "terms")
+    wide = out.width >= _WIDE
+    names = ("id", "what", "images", "modality", "anatomy", "read against", *(("title", "terms") if wide else ()))
     table = grid(*names, left={*names} - {"images"})
+    table.columns[0].no_wrap = True  # it is what people copy
     for row in rows:
         what = f"{row['classes']} classes" if row["classes"] else few(row["texts"])
         images = "" if row["images"] is None else f"{row['images']:,}"
         imaging = (few(row["modality"], 2), few(row["anatomy"], 2))
-        facts = (row["verified"] or "", row["terms"] or "")
-        cells = (row["id"], row["title"], what, images, *imaging, *facts)
+        more = (row["title"], row["terms"] or "") if wide else ()
+        cells = (row["id"], what, images, *imaging, row["verified"] or "", *more)
         table.add_row(*(escape(str(cell)) for cell in cells))
     out.print(table)
+
+
+_WIDE = 160
+"""Columns from which on titles and terms of use are shown too."""
 
 
 def _facts(schema: Any) -> dict[str, Any]:
