@@ -103,24 +103,24 @@ class Journal:
     def _resume(self, settings: dict[str, Any]) -> None:
         """Read what is finished, and cut off what is not."""
         end = position = 0
-        begun = False
+        found: dict[str, Any] | None = None
         for size, line in self._lines():
             position += size
             if "settings" in line:
-                if line["settings"] != settings:
-                    raise OutputError(
-                        f"{self._path.parent} holds an interrupted build from other annotations, captions or settings. "
-                        "Delete the folder, or choose another."
-                    )
-                begun, end = True, position
+                found, end = line["settings"], position
             elif "shard" in line:
                 self.shards.append(Shard(*line["shard"]))
                 self.passed = line["passed"]
                 self.notes.update(line["notes"])
                 end = position
+        if self.shards and found != settings:
+            raise OutputError(
+                f"{self._path.parent} holds an interrupted build from other annotations, captions or settings. "
+                "Delete the folder, or choose another."
+            )
         with atomic.storage(self._path):
-            os.ftruncate(self._descriptor, end)
-        if not begun:
+            os.ftruncate(self._descriptor, end if found == settings else 0)
+        if found != settings:
             self._append({"settings": settings})
 
     def _lines(self) -> Iterator[tuple[int, dict[str, Any]]]:

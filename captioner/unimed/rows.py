@@ -17,6 +17,8 @@ _CHUNK = 1 << 20
 _CELL = 1 << 24
 _SHOWN = 200
 _END = "\0end of file\0"
+_BEHIND = frozenset(" \t\r\n,:]}")
+"""What may stand behind a JSON value, as far as there is anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +237,7 @@ class _Text:
                 if not self._more():
                     raise self._broken() from None
                 continue
-            if end == len(self._buffer) and self._more():
+            if self._buffer[end : end + 1] not in _BEHIND and self._more():
                 continue  # a number may go on
             self._position = end
             return value

@@ -185,6 +185,8 @@ def strings(cell: str) -> tuple[str, ...]:
         with warnings.catch_warnings():  # about escapes such as '\d', which stay as they are
             warnings.simplefilter("ignore")
             value = ast.literal_eval(cell)
+    except UnicodeEncodeError:
+        raise Unusable("bad_text", "it has bytes that are not UTF-8") from None
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         value = None
     if isinstance(value, str):
