@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from captioner.cli.console import JsonFlag, count, err, grid, out, print_json, reporter, stoppable
+from captioner.cli.console import JsonFlag, count, err, few, grid, out, print_json, reporter, stoppable
 from captioner.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def unimed(
     done: list[tuple[str, Built]] = []
     with stoppable(), reporter() as report:
         for output in chosen:
-            report.start(output.name, None)
+            report.start(f"building {output.name}", None)
             built = build(output, sources[output.name], out_dir, per_shard=size, progress=report.advance)
             done.append((output.name, built))
     skipped = [] if only else [s for s in states if s.output not in chosen]
@@ -119,21 +119,10 @@ def _print_states(states: "Sequence[State]", runs: dict[str, list[Path]], *, as_
             ]
         )
         return
-    table = grid(
-        "output",
-        "can be built",
-        "from, or what is missing",
-        left={"output", "can be built", "from, or what is missing"},
-    )
     for s in states:
         own = runs.get(s.output.name)
-        what = ", ".join(map(str, own)) if own else "; ".join(s.missing)
-        if s.ready and not own:
-            what = ", ".join(file.name for file in s.files[:3]) + (
-                f" and {len(s.files) - 3} more" if s.files[3:] else ""
-            )
-        table.add_row(s.output.name, "yes" if s.ready or own else "no", what)
-    out.print(table)
+        what = ", ".join(map(str, own)) if own else "; ".join(s.missing) or few(file.name for file in s.files)
+        out.print(f"{s.output.name:20} {'yes' if s.ready or own else 'no':4} {what}", markup=False)
     out.print("Any output can also be built from captions of your own: --captions NAME=OUT")
 
 
@@ -142,11 +131,10 @@ def _print_built(done: "Sequence[tuple[str, Built]]", skipped: "Sequence[State]"
         outputs = [{"name": name} | asdict(built) | {"folder": str(built.folder)} for name, built in done]
         print_json({"outputs": outputs, "not_built": {s.output.name: list(s.missing) for s in skipped}})
         return
-    table = grid("output", "samples", "left out", "tars", "written now", "where", left={"output", "where"})
+    table = grid("output", "samples", "left out", "tars", "written now", left={"output"})
     for name, built in done:
         left_out = sum(built.rejected.values())
-        where = f"{built.folder}/dataset-{{000001..{built.shards:06d}}}.tar" if built.shards else "nothing was written"
-        table.add_row(name, f"{built.samples:,}", f"{left_out:,}", f"{built.shards:,}", f"{built.written:,}", where)
+        table.add_row(name, f"{built.samples:,}", f"{left_out:,}", f"{built.shards:,}", f"{built.written:,}")
     out.print(table)
     for name, built in done:
         for note, number in built.notes.items():
@@ -156,6 +144,11 @@ def _print_built(done: "Sequence[tuple[str, Built]]", skipped: "Sequence[State]"
             out.print(f"{name}: left out: {codes}; see {built.folder}/rejected_rows.csv", markup=False)
             if built.shards:
                 out.print("  to build it again with what was missing, delete its folder", markup=False)
+    if any(built.shards for _, built in done):
+        out.print("for --train-data:")
+    for _, built in done:
+        if built.shards:
+            out.print(f"  {built.folder}/dataset-{{000001..{built.shards:06d}}}.tar", markup=False)
     out.print(f"{sum(built.samples for _, built in done):,} samples in all, for --train-num-samples")
     if skipped:
         names = ", ".join(s.output.name for s in skipped)

@@ -213,7 +213,7 @@ def first_name(cell: str) -> str:
 
 def _caption(cell: object) -> str:
     if not isinstance(cell, str) or cell.strip() in MISSING:
-        raise Unusable("no_caption", "no caption")
+        raise Unusable("no_caption", "there is no caption")
     _check([cell])
     return cell
 
