@@ -70,7 +70,7 @@ def _entries(node: ast.Dict) -> Iterator[Entry]:
 
 
 def read_literals(path: Path, schema: LabelSchema, columns: Columns) -> Iterator[Row | Bad]:
-    """Yield the captions of each dictionary of a file whose keys are classes of the schema, at least half of them.
+    """Yield the captions of each dictionary of a file whose keys are classes of the schema, three in four at least.
 
     The name of the dictionary is the dimension ``source``, and ``--where source=NAME`` takes that one alone.
 
@@ -98,7 +98,7 @@ def read_literals(path: Path, schema: LabelSchema, columns: Columns) -> Iterator
 
 def _fits(entries: list[Entry], schema: LabelSchema) -> bool:
     named = sum(class_of(schema, e.key) is not None for e in entries)
-    return 2 * named >= len(entries) and any(_captions(e.value) for e in entries)
+    return 4 * named >= 3 * len(entries) and any(_captions(e.value) for e in entries)
 
 
 def _captions(value: Any) -> tuple[str, ...]:

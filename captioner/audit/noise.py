@@ -48,7 +48,7 @@ class TableDiff:
             return (
                 f"{self.same:,} of {self.images:,} images that both tables have are labelled the same ({share:.1f} %)"
             )
-        return f"{self.same:,} of {self.images:,} readings by two readers of an image are the same ({share:.1f} %)"
+        return f"{self.same:,} of {self.images:,} pairs of readings of one image are the same ({share:.1f} %)"
 
 
 def diff_tables(first: Path | str, second: Path | str, schema: LabelSchema | str) -> TableDiff:

@@ -182,6 +182,12 @@ class _Frame:
         )
 
 
+def head(names: Sequence[str]) -> str:
+    """Return how high the head of a table is, in rem, in which names stand at 45 degrees; longer ones than 28 are cut."""
+    longest = min(28, max(map(len, names), default=0))
+    return f"{2 + longest * 0.46 * math.sqrt(0.5):.1f}"
+
+
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     """Return round numbers from low to high."""
     rough = (high - low) / wanted

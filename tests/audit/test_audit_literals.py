@@ -20,6 +20,7 @@ published = {{
     "lung nodule": {NODULE!r},
     "last": ["Goodbye."],
     "Cardiomegaly": os.environ,
+    "no abnormal finding": ["Normal chest X-ray."],
     **{{}},
 }}
 skin: dict = {{"melanoma": ["A dark lesion."], "nevus": ["A mole."]}}
@@ -37,7 +38,7 @@ def constants(tmp_path):
 
 def test_a_dictionary_of_captions_by_class_is_audited_and_the_file_is_not_run(constants):
     found = audit(constants, SCHEMA)
-    assert (found.kind, found.captions, found.agreement.hits) == ("Python dictionaries", 3, 2)
+    assert (found.kind, found.captions, found.agreement.hits) == ("Python dictionaries", 4, 3)
     assert found.by_group["value"].tolist() == ["published"]
     assert [(b.place, b.code) for b in found.bad] == [("row 9", "unknown_label"), ("row 10", "bad_row")]
 

@@ -74,7 +74,7 @@ def test_the_readers_of_one_table_are_compared_each_with_each(tmp_path):
         "only_second": 0,
         "kappa": 1,
     }
-    assert found.headline() == "1 of 4 readings by two readers of an image are the same (25.0 %)"
+    assert found.headline() == "1 of 4 pairs of readings of one image are the same (25.0 %)"
 
 
 @pytest.mark.parametrize(
