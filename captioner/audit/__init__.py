@@ -13,7 +13,7 @@ from captioner.audit.compare import Comparison, compare
 from captioner.audit.engine import audit
 from captioner.audit.noise import TableDiff, diff_readers, diff_tables
 from captioner.audit.result import Audit
-from captioner.audit.review import Review, read_review, write_corrections, write_sample
+from captioner.audit.review import Review, read_review, write_corrections, write_sample, write_synonyms
 from captioner.audit.rows import Bad, Columns, Row
 from captioner.audit.statistics import Rate
 
@@ -33,4 +33,5 @@ __all__ = [
     "read_review",
     "write_corrections",
     "write_sample",
+    "write_synonyms",
 ]

@@ -16,6 +16,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
+
 from captioner import atomic
 from captioner.audit.engine import stratum_of
 from captioner.audit.result import Audit
@@ -258,6 +260,13 @@ def _wordings(known: Mapping[str, Any], decided: Mapping[str, str], most: int = 
 def _runs(caption: str) -> set[str]:
     words = [w.casefold() for w in _WORDS.findall(caption)]
     return {" ".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, min(i + 4, len(words)) + 1)}
+
+
+def write_synonyms(review: Review, path: Path) -> None:
+    """Write the wordings that a schema may lack as a schema file words them: a proposal for a person to read."""
+    classes = [{"code": label, "synonyms": list(wordings)} for label, wordings in review.wordings.items()]
+    content = yaml.safe_dump({"classes": classes}, sort_keys=False, allow_unicode=True)
+    atomic.write(path, content.encode())
 
 
 def write_corrections(review: Review, path: Path) -> int:

@@ -180,6 +180,9 @@ def review(
     allow: Annotated[
         Path | None, typer.Option("--allow", help="Write the captions that people accept and the checker refuses.")
     ] = None,
+    synonyms: Annotated[
+        Path | None, typer.Option("--synonyms", help="Write wordings that the schema may lack, by class, as YAML.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Say how good the checker is by people's verdicts on a sample of captions, and how well people agree.
@@ -188,10 +191,12 @@ def review(
 
     Example: captioner review audit-captions/anna.csv audit-captions/ben.csv --key audit-captions/review.json --allow allow.jsonl
     """
-    from captioner.audit import read_review, write_corrections
+    from captioner.audit import read_review, write_corrections, write_synonyms
 
     found = read_review(key or sheets[0].with_name("review.json"), sheets)
     allowed = write_corrections(found, allow) if allow is not None else 0
+    if synonyms is not None:
+        write_synonyms(found, synonyms)
     if as_json:
         print_json(found.to_dict())
         return
@@ -200,6 +205,8 @@ def review(
         out.print(
             f"{allowed:,} accepted captions: {allow}; use it with: captioner audit … --allow {allow}", markup=False
         )
+    if synonyms is not None:
+        out.print(f"wordings for {len(found.wordings):,} classes, to be read and copied: {synonyms}", markup=False)
 
 
 @app.command()

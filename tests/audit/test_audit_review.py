@@ -5,11 +5,12 @@ import json
 import math
 
 import pytest
+import yaml
 
-from captioner.audit import audit, read_review, write_corrections, write_sample
+from captioner.audit import audit, read_review, write_corrections, write_sample, write_synonyms
 from captioner.errors import UsageError
 from tests.audit.makers import DENIED, GOOD, NODULE, jsonl
-from tests.small import small_schema
+from tests.small import CHEST, small_schema
 
 SCHEMA = small_schema()
 UNKNOWN = "Chest X-ray with hydrothorax."  # no wording of the small schema
@@ -114,6 +115,17 @@ def test_wordings_that_the_schema_may_lack_are_proposed(sample):
     review = read_review(sheet.with_name("review.json"), [fill(sheet, "one.csv", truth)])
     assert any("hydrothorax" in w for w in review.wordings["Effusion"])
     assert set(review.wordings) == {"Effusion"}
+
+
+def test_proposed_synonyms_are_written_as_a_schema_file_words_them(sample, tmp_path):
+    _, sheet = sample
+    review = read_review(sheet.with_name("review.json"), [fill(sheet, "one.csv", truth)])
+    write_synonyms(review, tmp_path / "synonyms.yaml")
+    (proposed,) = yaml.safe_load((tmp_path / "synonyms.yaml").read_text(encoding="utf-8"))["classes"]
+    assert proposed["code"] == "Effusion"
+    assert any("hydrothorax" in w for w in proposed["synonyms"])
+    classes = [c | ({"synonyms": proposed["synonyms"]} if c["code"] == "Effusion" else {}) for c in CHEST["classes"]]
+    assert small_schema(classes=classes)["Effusion"]
 
 
 def test_a_sheet_saved_with_semicolons_is_read(sample):
