@@ -1,12 +1,65 @@
-"""The JSON in an engine's answer, whatever surrounds it."""
+"""What a model is asked to answer with, and what it answered, whatever surrounds it."""
 
 import json
 import re
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from captioner.engines import Answer
 
+MAX_CAPTION = 600
+"""Characters in a caption. CLIP-style text encoders read 77 tokens, roughly 300 characters; nothing longer is of use."""
+
 _THOUGHT = re.compile(r"\A.*</think>", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\ufffd]")
+
+
+class CaptionsAnswer(BaseModel):
+    """What a model is asked to answer with."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    captions: list[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_CAPTION)]] = (
+        Field(min_length=1)
+    )
+
+
+def answer_schema(count: int) -> dict[str, Any]:
+    """Return the JSON Schema of an answer with ``count`` captions.
+
+    Every string has a bound, and a pattern that leaves control characters out: without, constrained decoding of some
+    servers runs on until the token limit, or emits raw control characters (xgrammar issues 286 and 800).
+    """
+    caption = {"type": "string", "minLength": 10, "maxLength": MAX_CAPTION}
+    return {
+        "type": "object",
+        "properties": {"captions": {"type": "array", "items": caption, "minItems": count, "maxItems": count}},
+        "required": ["captions"],
+        "additionalProperties": False,
+    }
+
+
+def parse_answer(answer: Answer) -> tuple[list[str], list[str]]:
+    """Return the captions of an answer, and what is wrong with it as a whole.
+
+    What surrounds the JSON (a fence, a thought, "Here are …") does no harm. An answer that was cut off, or holds no JSON,
+    or control characters, gives no captions: a part of it may look whole and not be.
+    """
+    data, problem = json_of(answer, '{"captions": ["…"]}')
+    if problem is not None:
+        return [], [problem]
+    if isinstance(data, list):
+        data = {"captions": data}
+    try:
+        captions = CaptionsAnswer.model_validate(data).captions
+    except ValidationError as e:
+        first = e.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "answer"
+        return [], [f'the answer is not of the form {{"captions": ["…"]}}: {place}: {first["msg"]}']
+    if _CONTROL.search("".join(captions)):
+        return [], ["the answer holds control characters"]
+    return captions, []
 
 
 def json_of(answer: Answer, form: str) -> tuple[Any, str | None]:
@@ -26,11 +79,16 @@ def json_of(answer: Answer, form: str) -> tuple[Any, str | None]:
         return None, "the answer was cut off because it was too long (finish_reason 'length')"
     if answer.finish_reason == "content_filter":
         return None, "the answer was held back by the server's content filter"
-    text = _THOUGHT.sub("", answer.text or "")
+    text = answer.text or ""
+    if "</think>" in text:
+        text = _THOUGHT.sub("", text)
     start = min((i for i in (text.find("{"), text.find("[")) if i >= 0), default=-1)
     try:
-        return (json.JSONDecoder().raw_decode(text, start)[0] if start >= 0 else None), None
+        return (_DECODER.raw_decode(text, start)[0] if start >= 0 else None), None
     except json.JSONDecodeError as e:
         return None, f"the answer is not JSON of the form {form}: {e.msg}"
     except RecursionError:
         return None, "the answer is nested too deeply"
+
+
+_DECODER = json.JSONDecoder()

@@ -3,43 +3,40 @@
 Work goes in waves. A wave asks once for every open triplet; each answer is recorded, parsed and checked, and the triplet is
 then complete, given up, or open for the next wave, which asks again with what was wrong. Whatever happens is in the
 ledger, and what to ask next is a function of the ledger alone: a run that was killed goes on where it was.
+
+While the last answers of a wave are on their way, the next one begins with what is known by then, and answers are checked
+in other processes: the engine is kept busy.
 """
 
-import re
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from itertools import islice
+from json.encoder import encode_basestring as _quoted
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-
-from captioner.agreement import Checker, Verdict
-from captioner.agreement.repair import repair_in_code
-from captioner.agreement.sets import NEAR_DUPLICATE, twin_of, words_of
-from captioner.answers import json_of
+from captioner.agreement.sets import NEAR_DUPLICATE
+from captioner.answers import MAX_CAPTION, answer_schema
+from captioner.checking import AnswerCheck, Round
 from captioner.engines import Answer, Engine, Message, Request, Sampling
 from captioner.errors import EngineError
 from captioner.judge import CaptionJudge
+from captioner.pool import Pool, processes_for
 from captioner.prompts import Failure, Prompt
 from captioner.schema import LabelSchema, hash_of
-from captioner.store import Attempt, CheckedCaption, Ledger, Status
-from captioner.triplets import Triplet
+from captioner.store import Attempt, CheckedCaption, Ledger, OpenTriplet, PackedAttempt, Status
 from captioner.writer import write_captions
 
 BARREN = 50
 """Answers without a single readable caption, from the first on, after which a model is given up."""
 
-MAX_CAPTION = 600
-"""Characters in a caption. CLIP-style text encoders read 77 tokens, roughly 300 characters; nothing longer is of use."""
-
-
-class CaptionsAnswer(BaseModel):
-    """What a model is asked to answer with."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-    captions: list[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_CAPTION)]] = (
-        Field(min_length=1)
-    )
+_COMMIT = 0.01
+_BREATH = 0.02
+_WAVES = 4
+_BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +86,32 @@ class Limits:
         return (prompt_tokens * self.input_price + completion_tokens * self.output_price) / 1e6
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """An open triplet, with its captions that were accepted before."""
+
+    open: OpenTriplet
+    earlier: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A question that is at the engine, and who waits for its answer."""
+
+    request: Request
+    wave: int
+    waiting: list[_Work]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unjudged:
+    """An attempt that waits for a second opinion, and the questions that are still to be asked for it."""
+
+    work: _Work
+    attempt: Attempt
+    requests: list[Request]
+
+
 class Generator:
     """Everything that a run's questions and verdicts rest on; no I/O but the ledger and the engine.
 
@@ -100,6 +123,7 @@ class Generator:
         settings: how far to go for a triplet.
         limits: when to stop asking.
         judge: a second opinion on captions that the rules pass; none if None.
+        processes: that check answers beside this one; as many as are worth while if None.
 
     Attributes:
         stopped: why no more is asked, None while it is; setting it lets what is in flight come home.
@@ -115,6 +139,7 @@ class Generator:
         *,
         limits: Limits | None = None,
         judge: CaptionJudge | None = None,
+        processes: int | None = None,
     ) -> None:
         self.schema = schema
         self.prompt = prompt
@@ -123,12 +148,27 @@ class Generator:
         self.settings = settings
         self.limits = limits or Limits()
         self.second = judge
-        self.checker = Checker(schema)
+        source: Literal["engine", "rules"] = "rules" if engine.name == "rules" else "engine"
+        self.check = AnswerCheck(schema, settings.captions, settings.near_duplicate, source)
         self.stopped: str | None = None
-        self._asked = 0
+        self._processes = processes
+        self._sent = 0
         self._cost = 0.0
         self._barren: list[str] | None = []
-        self._unjudged: list[tuple[Triplet, Answer, list[Request]]] = []
+        self._schemas: dict[int, tuple[dict[str, Any], str]] = {}
+        self._asked: dict[str, _Asked] = {}
+        self._system = "", sha256()
+        self._inbox: list[Answer] = []
+        self._unjudged: list[_Unjudged] = []
+        # Positions of triplets that are at the engine or being checked; no wave asks about them.
+        self._busy: set[int] = set()
+        # Those among them that are settled already, but that the wave which is asking may have read before they were.
+        self._settled: set[int] = set()
+        self._cursor: float = math.inf
+        self._wave_number = 0
+        self._again = 0
+        self._waker: asyncio.Future[None] | None = None
+        self._on_change: Callable[[], None] = lambda: None
 
     async def run(self, only: frozenset[str] | None = None, on_change: Callable[[], None] = lambda: None) -> None:
         """Work until no triplet is open, a limit is reached, or somebody sets ``stopped``.
@@ -141,191 +181,222 @@ class Generator:
             EngineError: the engine cannot be used any more, or never answers with captions.
             StorageError: the disk is full.
         """
-        if self.ledger.meta("checker") != self.checker.version:
+        version = self.check.checker.version
+        if self.ledger.meta("checker") != version:
             # Other rules judge by now: every stored answer is judged anew. None is asked for again.
             self.ledger.start_over()
-            self.ledger.set_meta("checker", self.checker.version)
+            self.ledger.set_meta("checker", version)
         self.ledger.reopen()
         totals = self.ledger.totals()
         self._cost = self.limits.cost_of(totals.prompt_tokens, totals.completion_tokens)
-        while self.stopped is None and next(self.ledger.open_triplets(only), None) is not None:
-            await self._wave(only, on_change)
+        self._on_change = on_change
+        count = processes_for(totals.triplets.get("open", 0)) if self._processes is None else self._processes
+        with self.ledger.grouped():
+            async with Pool(self.check, self._checked, count) as self._pool:
+                await self._work_off(only)
 
-    async def _wave(self, only: frozenset[str] | None, on_change: Callable[[], None]) -> None:
-        waiting: dict[str, list[Triplet]] = {}
+    async def _work_off(self, only: frozenset[str] | None) -> None:
+        """Start waves as there is something to ask, until there is not."""
+        overlapping = _WAVES if self.second is None and getattr(self.engine, "overlaps", False) else 1
+        waves: set[asyncio.Task[None]] = set()
+        others = {asyncio.create_task(self._commit_now_and_then()), *self._pool.tasks}
+        self._again = 1
+        try:
+            while True:
+                idle = not waves and not self._pool.waiting
+                if idle and (self.stopped is not None or not (self._again or self._unjudged)):
+                    return
+                if idle and self._unjudged and self.second is not None:
+                    waves.add(asyncio.create_task(self._second_opinions(self.second)))
+                elif self._again and self._may_start(room=idle or len(waves) < overlapping):
+                    self._again, self._cursor = 0, -1
+                    waves.add(asyncio.create_task(self._wave(only)))
+                self._waker = asyncio.get_running_loop().create_future()
+                done, _ = await asyncio.wait({*waves, *others, self._waker}, return_when=asyncio.FIRST_COMPLETED)
+                waves -= done
+                others -= done
+                for ended in done:
+                    ended.result()
+        finally:
+            tasks = waves | others
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-        def questions() -> Iterator[Request]:
-            for triplet in self.ledger.open_triplets(only):
-                request = self.next_request(triplet)
+    def _may_start(self, *, room: bool) -> bool:
+        """Say whether a wave may begin: one alone asks at a time, and none when the run is to stop."""
+        return room and self.stopped is None and self._cursor == math.inf
+
+    def _wake(self) -> None:
+        if self._waker is not None and not self._waker.done():
+            self._waker.set_result(None)
+
+    async def _commit_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(_COMMIT)
+            self._take_in()
+            self.ledger.commit()
+
+    async def _wave(self, only: frozenset[str] | None) -> None:
+        """Ask once for every open triplet that is not busy."""
+        self._wave_number += 1
+        number, breath = self._wave_number, time.monotonic()
+        answers: AsyncIterator[Answer] = self.engine.answers(self._questions(only, number))
+        async for answer in answers:
+            self._inbox.append(answer)
+            self._cost += self.limits.cost_of(answer.prompt_tokens, answer.completion_tokens)
+            # Until the model has answered well, each answer is looked at: it may be time to stop.
+            if self._barren is not None or len(self._inbox) >= _BATCH:
+                self._take_in()
+            if (now := time.monotonic()) > breath + _BREATH:
+                await asyncio.sleep(0)  # an engine that never waits would keep all others from their turn
+                breath = now
+        self._take_in()
+        self._all_asked()
+        # An engine that leaves a request out must not make the loop go round for ever.
+        for key in [key for key, asked in self._asked.items() if asked.wave == number]:
+            for work in self._asked.pop(key).waiting:
+                self.ledger.set_status(work.open, "failed")
+                self._settle(work.open)
+
+    def _questions(self, only: frozenset[str] | None, wave: int) -> Iterator[Request]:
+        """Yield what to ask, made a few ahead: code that runs several times in a row runs faster."""
+        waiting = self.ledger.open_triplets(only)
+        while self.stopped is None and (some := list(islice(waiting, _BATCH))):
+            self._cursor = some[-1].position
+            made = [self._next(o) for o in some if o.position not in self._busy]
+            stored = self.ledger.answers([request.key for _, request in made if request is not None])
+            asked_before = set(self._asked)
+            for work, request in made:
                 if request is None:
                     continue
-                if request.key in waiting:  # an identical question is in flight
-                    waiting[request.key].append(triplet)
+                self._busy.add(work.open.position)
+                if (asked := self._asked.get(request.key)) is not None:  # an identical question is in flight
+                    asked.waiting.append(work)
                     continue
-                stored = self.ledger.answer(request.key)
-                if stored is not None:
-                    self._take(triplet, stored)
-                    on_change()
-                    continue
-                if self._full():
-                    return
-                self.ledger.add_request(request)
-                waiting[request.key] = [triplet]
-                self._asked += 1
-                yield request
+                answer = stored.get(request.key)
+                if answer is None and request.key in asked_before:  # or its answer has come in the meantime
+                    answer = self.ledger.answer(request.key)
+                if answer is not None:
+                    self._take(work, answer)
+                    self._on_change()
+                elif self._full():
+                    self._busy.remove(work.open.position)
+                    break
+                else:
+                    self._asked[request.key] = _Asked(request, wave, [work])
+                    asked_before.add(request.key)
+                    self._sent += 1
+                    yield request
+        self._all_asked()
 
-        answers: AsyncIterator[Answer] = self.engine.answers(questions())
-        async for answer in answers:
-            self.ledger.add_answer(answer)
-            self._cost += self.limits.cost_of(answer.prompt_tokens, answer.completion_tokens)
-            for triplet in waiting.pop(answer.key):
-                self._take(triplet, answer)
-            on_change()
-        # An engine that leaves a request out must not make the loop go round for ever.
-        for triplets in waiting.values():
-            for triplet in triplets:
-                self.ledger.set_status(triplet.id, "failed")
-        if self.second is not None and self._unjudged:
-            await self._second_opinions(self.second, on_change)
+    def _all_asked(self) -> None:
+        """The wave has nothing more to ask: the next one may."""
+        self._cursor = math.inf
+        self._busy -= self._settled
+        self._settled.clear()
+        self._wake()
 
-    async def _second_opinions(self, judge: CaptionJudge, on_change: Callable[[], None]) -> None:
-        """Ask the judge about this wave's captions, and take the answers that waited for it."""
+    def _settle(self, open_: OpenTriplet, *, again: bool = False) -> None:
+        """A triplet is no longer busy; say whether there is more to ask about it."""
+        if open_.position > self._cursor:
+            self._settled.add(open_.position)
+        else:
+            self._busy.discard(open_.position)
+        self._again += again
+        if self._cursor == math.inf:
+            self._wake()
+
+    def _take_in(self) -> None:
+        """Record the answers that came, and have them checked."""
+        answers, self._inbox = self._inbox, []
+        came = [(self._asked.pop(answer.key), answer) for answer in answers]
+        for asked, answer in came:
+            self.ledger.add_answer(answer, asked.request)
+        for asked, answer in came:
+            for work in asked.waiting:
+                self._take(work, answer)
+        if came:
+            self._on_change()
+
+    def _take(self, work: _Work, answer: Answer) -> None:
+        """Have an answer checked."""
+        open_ = work.open
+        if answer.text is None:
+            self.ledger.set_status(open_, "failed")
+            self._settle(open_)
+            return
+        kind = self._kind(open_.round)
+        self._pool.submit(
+            (work, answer),
+            Round(open_.triplet, open_.round, kind, answer.key, answer.text, answer.finish_reason, work.earlier),
+        )
+
+    def _checked(self, token: tuple[_Work, Answer], packed: PackedAttempt) -> None:
+        """Record what became of an answer, unless somebody has still to be asked."""
+        work, answer = token
+        if self._barren is not None:
+            self._notice_barren(answer, packed)
+        if self.second is not None:
+            attempt = packed.unpacked()
+            open_, opinions = self._opinions(self.second, work, attempt)
+            if open_:
+                # Nothing is recorded yet: the answer is in the ledger, and is taken again at the next start.
+                self._unjudged.append(_Unjudged(work, attempt, open_))
+                return
+            self._apply(self.second, work, attempt, opinions)
+            return
+        self._record(work, packed)
+
+    def _record(self, work: _Work, packed: PackedAttempt) -> None:
+        complete = len(work.earlier) + packed.accepted == self.settings.captions
+        self.ledger.add_attempt(work.open, packed, "complete" if complete else "open")
+        self._settle(work.open, again=not complete)
+
+    async def _second_opinions(self, judge: CaptionJudge) -> None:
+        """Ask the judge about this wave's captions, and record the attempts that waited for it."""
         pending, self._unjudged = self._unjudged, []
+        asked: dict[str, Request] = {}
 
         def questions() -> Iterator[Request]:
-            asked: set[str] = set()
-            for _, _, requests in pending:
-                for request in requests:
+            for unjudged in pending:
+                for request in unjudged.requests:
                     if request.key in asked:
                         continue
                     if self._full():
                         return
-                    asked.add(request.key)
-                    self.ledger.add_request(request)
-                    self._asked += 1
+                    asked[request.key] = request
+                    self._sent += 1
                     yield request
 
         answers: AsyncIterator[Answer] = judge.engine.answers(questions())
         async for answer in answers:
-            self.ledger.add_answer(answer)
+            self.ledger.add_answer(answer, asked[answer.key])
             self._cost += self.limits.cost_of(answer.prompt_tokens, answer.completion_tokens)
-        for triplet, answer, _ in pending:
-            self._take(triplet, answer)
-            on_change()
-        left, self._unjudged = self._unjudged, []
-        for triplet, _, _ in left if self.stopped is None else ():  # a judge that leaves a question out
-            self.ledger.set_status(triplet.id, "failed")
+        for unjudged in pending:
+            open_, opinions = self._opinions(judge, unjudged.work, unjudged.attempt)
+            if not open_:
+                self._apply(judge, unjudged.work, unjudged.attempt, opinions)
+            elif self.stopped is None:  # a judge that leaves a question out
+                self.ledger.set_status(unjudged.work.open, "failed")
+                self._settle(unjudged.work.open)
+            self._on_change()
 
-    def _full(self) -> bool:
-        """Say whether no more may be asked, and remember why."""
-        if self.stopped is None and self.limits.requests is not None and self._asked >= self.limits.requests:
-            self.stopped = f"limits.requests={self.limits.requests} is reached"
-        if self.stopped is None and self.limits.cost is not None and self._cost >= self.limits.cost:
-            self.stopped = f"limits.cost={self.limits.cost} is reached"
-        return self.stopped is not None
-
-    def _notice_barren(self, answer: Answer, captions: Sequence[str], problems: Sequence[str]) -> None:
-        """Stop when a model that never answered as asked has been asked often enough.
-
-        Raises:
-            EngineError: shows what came back.
-        """
-        if captions:
-            self._barren = None  # it can: from now on an answer without is a failure like others
-        elif self._barren is not None:
-            self._barren.append(f"{problems[0]}: {(answer.text or '')[:120]!r}")
-            if len(self._barren) == BARREN:
-                examples = "\n  ".join(dict.fromkeys(self._barren[:3]))
-                raise EngineError(
-                    f"{self.engine.model}: the first {BARREN} answers held no captions that can be read. For example\n"
-                    f"  {examples}\nTry another model, a larger sampling.max_tokens, or a server with structured output. "
-                    "Nothing that was answered is lost."
-                )
-
-    def next_request(self, triplet: Triplet) -> Request | None:
-        """Return what to ask next for an open triplet; if nothing is left to ask, finish it and return None."""
-        attempts = self.ledger.attempts(triplet.id)
-        number = len(attempts)
-        if number >= self.settings.rounds:
-            self._finish(triplet, attempts)
-            return None
-        accepted = accepted_of(attempts)
-        missing = self.settings.captions - len(accepted)
-        kind = self._kind(number)
-        last = self.ledger.answer(attempts[-1].key) if attempts and attempts[-1].key else None
-        if kind == "repair" and last is not None and last.text:
-            messages = self.prompt.render_repair(
-                self.schema,
-                triplet,
-                missing,
-                failures=failures_of(attempts[-1]),
-                accepted=[c.caption for c in accepted],
-                answer=last.text[: 4 * MAX_CAPTION * self.settings.captions],
-            )
-        else:
-            messages = self.prompt.render(self.schema, triplet, missing)
-        return self._request(triplet, messages, missing, number)
-
-    def _kind(self, number: int) -> Literal["ask", "repair", "regenerate"]:
-        if number == 0:
-            return "ask"
-        return "repair" if number <= self.settings.repairs else "regenerate"
-
-    def _request(self, triplet: Triplet, messages: tuple[Message, ...], count: int, number: int) -> Request:
-        base = self.settings.sampling
-        content = [[m.role, m.content] for m in messages]
-        # Derived from what is asked, so that identical questions are one, and a run can be repeated.
-        seed = int(hash_of([content, base.seed or 0, number])[:8], 16) & 0x7FFFFFFF
-        sampling = Sampling(base.temperature, base.top_p, base.max_tokens, seed)
-        schema = answer_schema(count)
-        parts = [
-            content,
-            self.engine.name,
-            self.engine.model,
-            sampling.temperature,
-            sampling.top_p,
-            sampling.max_tokens,
-        ]
-        return Request(f"r{hash_of([*parts, seed, schema])}", messages, triplet, count, sampling, schema)
-
-    def _take(self, triplet: Triplet, answer: Answer) -> None:
-        """Judge an answer and record what became of it."""
-        if answer.text is None:
-            self.ledger.set_status(triplet.id, "failed")
+    def _apply(self, judge: CaptionJudge, work: _Work, attempt: Attempt, opinions: Mapping[int, Answer]) -> None:
+        """Record an attempt with the judge's opinions."""
+        if any(o.text is None for o in opinions.values()):
+            self.ledger.set_status(work.open, "failed")
+            self._settle(work.open)
             return
-        attempts = self.ledger.attempts(triplet.id)
-        number = len(attempts)
-        earlier = accepted_of(attempts)
-        captions, problems = parse_answer(answer)
-        self._notice_barren(answer, captions, problems)
-        missing = self.settings.captions - len(earlier)
-        if captions and len(captions) != missing:
-            problems.append(f"{len(captions)} captions where {missing} were asked for")
-        checked = self.judge(triplet, captions, [c.caption for c in earlier])
-        if self.second is not None:
-            open_, opinions = self._opinions(self.second, triplet, checked)
-            if open_:
-                # Nothing is recorded yet: the answer is in the ledger, and will be taken again with the judge's verdicts.
-                self._unjudged.append((triplet, answer, open_))
-                return
-            if any(o.text is None for o in opinions.values()):
-                self.ledger.set_status(triplet.id, "failed")
-                return
-            checked = [self.second.apply(c, opinions[i]) if i in opinions else c for i, c in enumerate(checked)]
-        attempt = Attempt(number, self._kind(number), answer.key, tuple(problems), tuple(checked))
-        status: Status = (
-            "complete" if len(earlier) + sum(c.accepted for c in checked) == self.settings.captions else "open"
-        )
-        self.ledger.add_attempt(triplet.id, attempt, status)
+        captions = [judge.apply(c, opinions[i]) if i in opinions else c for i, c in enumerate(attempt.captions)]
+        self._record(work, replace(attempt, captions=tuple(captions)).packed())
 
-    def _opinions(
-        self, judge: CaptionJudge, triplet: Triplet, checked: Sequence[CheckedCaption]
-    ) -> tuple[list[Request], dict[int, Answer]]:
+    def _opinions(self, judge: CaptionJudge, work: _Work, attempt: Attempt) -> tuple[list[Request], dict[int, Answer]]:
         """Return what is still to be asked about captions, and the judge's answers by the captions' places."""
         open_, opinions = [], {}
-        for i, caption in enumerate(checked):
+        for i, caption in enumerate(attempt.captions):
             if judge.wants(caption):
-                request = judge.request(triplet, caption)
+                request = judge.request(work.open.triplet, caption)
                 answer = self.ledger.answer(request.key)
                 if answer is None:
                     open_.append(request)
@@ -333,58 +404,109 @@ class Generator:
                     opinions[i] = answer
         return open_, opinions
 
-    def judge(self, triplet: Triplet, captions: Sequence[str], earlier: Sequence[str]) -> list[CheckedCaption]:
-        """Check captions against a triplet and against each other, repairing in code what needs no LLM.
+    def _full(self) -> bool:
+        """Say whether no more may be asked, and remember why."""
+        if self.stopped is None and self.limits.requests is not None and self._sent >= self.limits.requests:
+            self.stopped = f"limits.requests={self.limits.requests} is reached"
+        if self.stopped is None and self.limits.cost is not None and self._cost >= self.limits.cost:
+            self.stopped = f"limits.cost={self.limits.cost} is reached"
+        return self.stopped is not None
 
-        Args:
-            triplet: what they must agree with.
-            captions: new ones.
-            earlier: accepted ones of the same set.
+    def _notice_barren(self, answer: Answer, packed: PackedAttempt) -> None:
+        """Stop when a model that never answered as asked has been asked often enough.
+
+        Raises:
+            EngineError: shows what came back.
         """
-        source: Literal["engine", "rules"] = "rules" if self.engine.name == "rules" else "engine"
-        kept = [words_of(c) for c in earlier]
-        result = []
-        for caption in captions:
-            text, original = caption, None
-            verdict = verdict_of(self.checker, triplet, text)
-            if not verdict.agrees:
-                mended = repair_in_code(text, verdict)
-                if mended is not None and mended != text:
-                    again = verdict_of(self.checker, triplet, mended)
-                    if again.agrees:
-                        text, original, verdict = mended, caption, again
-            issues: list[dict[str, Any]] = [i.to_dict() for i in verdict.issues]
-            words = words_of(text)
-            if verdict.agrees and (twin := twin_of(words, kept, self.settings.near_duplicate)):
-                issues.append({"code": twin, "level": "error", "fix": "word it differently from the other captions"})
-            elif verdict.agrees and len(kept) == self.settings.captions:
-                issues.append({"code": "surplus", "level": "error", "fix": "not needed: the set is complete"})
-            accepted = not any(i["level"] == "error" for i in issues)
-            if accepted:
-                kept.append(words)
-            result.append(CheckedCaption(text, accepted, "code" if original else source, original, tuple(issues)))
-        return result
+        attempt = packed.unpacked()
+        if attempt.captions or self._barren is None:
+            self._barren = None  # it can: from now on an answer without is a failure like others
+            return
+        self._barren.append(f"{attempt.problems[0]}: {(answer.text or '')[:120]!r}")
+        if len(self._barren) == BARREN:
+            examples = "\n  ".join(dict.fromkeys(self._barren[:3]))
+            raise EngineError(
+                f"{self.engine.model}: the first {BARREN} answers held no captions that can be read. For example\n"
+                f"  {examples}\nTry another model, a larger sampling.max_tokens, or a server with structured output. "
+                "Nothing that was answered is lost."
+            )
 
-    def _finish(self, triplet: Triplet, attempts: Sequence[Attempt]) -> None:
+    def next_request(self, open_: OpenTriplet) -> Request | None:
+        """Return what to ask next about an open triplet; if nothing is left to ask, finish it and return None."""
+        return self._next(open_)[1]
+
+    def _next(self, open_: OpenTriplet) -> tuple[_Work, Request | None]:
+        triplet, number = open_.triplet, open_.round
+        if number == 0:
+            missing = self.settings.captions
+            messages = self.prompt.render(self.schema, triplet, missing)
+            return _Work(open_, ()), self._request(open_, messages, missing)
+        attempts = self.ledger.attempts(triplet.id)
+        accepted = tuple(c.caption for c in accepted_of(attempts))
+        work = _Work(open_, accepted)
+        if number >= self.settings.rounds:
+            self._finish(work)
+            return work, None
+        missing = self.settings.captions - len(accepted)
+        last = self.ledger.answer(attempts[-1].key) if attempts[-1].key else None
+        if self._kind(number) == "repair" and last is not None and last.text:
+            messages = self.prompt.render_repair(
+                self.schema,
+                triplet,
+                missing,
+                failures=failures_of(attempts[-1]),
+                accepted=accepted,
+                answer=last.text[: 4 * MAX_CAPTION * self.settings.captions],
+            )
+        else:
+            messages = self.prompt.render(self.schema, triplet, missing)
+        return work, self._request(open_, messages, missing)
+
+    def _kind(self, number: int) -> Literal["ask", "repair", "regenerate"]:
+        if number == 0:
+            return "ask"
+        return "repair" if number <= self.settings.repairs else "regenerate"
+
+    def _request(self, open_: OpenTriplet, messages: tuple[Message, ...], count: int) -> Request:
+        base = self.settings.sampling
+        # Derived from what is asked, so that identical questions are one, and a run can be repeated.
+        system = messages[0].content
+        if self._system[0] != system:  # nearly always the same: it is hashed once
+            self._system = system, sha256(f'[[["system",{_quoted(system)}]'.encode())
+        asked_hash = self._system[1].copy()
+        others = "".join([f",[{_quoted(m.role)},{_quoted(m.content)}]" for m in messages[1:]])
+        asked_hash.update(f"{others}],{base.seed or 0},{open_.round}]".encode())
+        asked = asked_hash.hexdigest()
+        seed = int(asked[:8], 16) & 0x7FFFFFFF
+        sampling = Sampling(base.temperature, base.top_p, base.max_tokens, seed)
+        schema, rest = self._schema_of(count)
+        key = sha256(f"{asked} {rest}".encode()).hexdigest()[:16]
+        return Request(f"r{key}", messages, open_.triplet, count, sampling, schema)
+
+    def _schema_of(self, count: int) -> tuple[dict[str, Any], str]:
+        """Return the schema of an answer, and a hash over all of a request but its messages and seed."""
+        found = self._schemas.get(count)
+        if found is None:
+            schema, base = answer_schema(count), self.settings.sampling
+            rest = [self.engine.name, self.engine.model, base.temperature, base.top_p, base.max_tokens, schema]
+            found = self._schemas[count] = schema, hash_of(rest)
+        return found
+
+    def _finish(self, work: _Work) -> None:
         """Complete a triplet that the engine could not, or give it up."""
-        accepted = [c.caption for c in accepted_of(attempts)]
+        open_ = work.open
         if not self.settings.fill or self.engine.name == "rules":
-            self.ledger.set_status(triplet.id, "incomplete")
+            self.ledger.set_status(open_, "incomplete")
             return
         # More than are missing: some may be too close to what is there.
         wanted = 2 * self.settings.captions
-        written = write_captions(self.schema, triplet, wanted, seed=self.settings.sampling.seed or 0, avoid=accepted)
-        filled: list[CheckedCaption] = []
-        for c in self.judge(triplet, written, accepted):
-            if c.accepted and len(accepted) + len(filled) < self.settings.captions:
-                filled.append(CheckedCaption(c.caption, accepted=True, source="rules", issues=c.issues))
-        status: Status = "filled" if len(accepted) + len(filled) == self.settings.captions else "incomplete"
-        self.ledger.add_attempt(triplet.id, Attempt(len(attempts), "fill", None, (), tuple(filled)), status)
-
-
-def verdict_of(checker: Checker, triplet: Triplet, caption: str) -> Verdict:
-    """Return whether a caption agrees with everything that a triplet says."""
-    return checker.check(caption, triplet.findings, negatives=triplet.negatives, attributes=dict(triplet.attributes))
+        seed = self.settings.sampling.seed or 0
+        written = write_captions(self.schema, open_.triplet, wanted, seed=seed, avoid=work.earlier)
+        missing = self.settings.captions - len(work.earlier)
+        checked = self.check.captions(open_.triplet, written, work.earlier)
+        filled = [replace(c, source="rules", original=None) for c in checked if c.accepted][:missing]
+        status: Status = "filled" if len(filled) == missing else "incomplete"
+        self.ledger.add_attempt(open_, Attempt(open_.round, "fill", None, (), tuple(filled)).packed(), status)
 
 
 def accepted_of(attempts: Sequence[Attempt]) -> list[CheckedCaption]:
@@ -408,43 +530,3 @@ def _sentence(issue: Any) -> str:
     quoted = f" at {issue['text']!r}" if issue.get("text") else ""
     accept = "; ".join(issue.get("accept") or ())
     return f"{issue['code'].replace('_', ' ')}{quoted}: {issue['fix']}" + (f" (would pass: {accept})" if accept else "")
-
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\ufffd]")
-
-
-def parse_answer(answer: Answer) -> tuple[list[str], list[str]]:
-    """Return the captions of an answer, and what is wrong with it as a whole.
-
-    What surrounds the JSON (a fence, a thought, "Here are …") does no harm. An answer that was cut off, or holds no JSON,
-    or control characters, gives no captions: a part of it may look whole and not be.
-    """
-    data, problem = json_of(answer, '{"captions": ["…"]}')
-    if problem is not None:
-        return [], [problem]
-    if isinstance(data, list):
-        data = {"captions": data}
-    try:
-        captions = CaptionsAnswer.model_validate(data).captions
-    except ValidationError as e:
-        first = e.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "answer"
-        return [], [f'the answer is not of the form {{"captions": ["…"]}}: {place}: {first["msg"]}']
-    if any(_CONTROL.search(c) for c in captions):
-        return [], ["the answer holds control characters"]
-    return captions, []
-
-
-def answer_schema(count: int) -> dict[str, Any]:
-    """Return the JSON Schema of an answer with ``count`` captions.
-
-    Every string has a bound, and a pattern that leaves control characters out: without, constrained decoding of some
-    servers runs on until the token limit, or emits raw control characters (xgrammar issues 286 and 800).
-    """
-    caption = {"type": "string", "minLength": 10, "maxLength": MAX_CAPTION}
-    return {
-        "type": "object",
-        "properties": {"captions": {"type": "array", "items": caption, "minItems": count, "maxItems": count}},
-        "required": ["captions"],
-        "additionalProperties": False,
-    }

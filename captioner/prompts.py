@@ -48,6 +48,9 @@ class Failure:
     problems: tuple[str, ...]
 
 
+_FINDING = frozenset(Finding.__slots__)
+
+
 class Prompt:
     """One template file and whatever it extends, compiled once.
 
@@ -72,6 +75,7 @@ class Prompt:
         self.name = path.stem
         self.sources: dict[str, str] = {}
         self._environment = _Environment(self._load)
+        self._findings: dict[tuple[int, str], tuple[LabelSchema, Finding]] = {}
         try:
             self._template = self._environment.get_template(path.name)
             self._unknown_names()
@@ -101,7 +105,7 @@ class Prompt:
         Raises:
             PromptError: the template failed, such as on a name that does not exist.
         """
-        context = context_of(schema, triplet, count, library or load_library())
+        context = context_of(schema, triplet, count, library or load_library(), self._findings)
         return (Message("system", self._render("system", context)), Message("user", self._render("user", context)))
 
     def render_repair(
@@ -120,7 +124,7 @@ class Prompt:
         Raises:
             PromptError: the template failed.
         """
-        context = context_of(schema, triplet, count, library or load_library())
+        context = context_of(schema, triplet, count, library or load_library(), self._findings)
         first = (Message("system", self._render("system", context)), Message("user", self._render("user", context)))
         context |= {"failures": list(failures), "accepted": list(accepted)}
         return (*first, Message("assistant", answer), Message("user", self._render("repair", context)))
@@ -214,9 +218,26 @@ class _Environment(ImmutableSandboxedEnvironment):
         )
         self.globals.clear()
 
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Return an attribute of a finding at once, and let the sandbox look at all others."""
+        if type(obj) is Finding and attribute in _FINDING:
+            return getattr(obj, attribute)
+        return super().getattr(obj, attribute)
 
-def context_of(schema: LabelSchema, triplet: Triplet, count: int, library: Library) -> dict[str, Any]:
-    """Return what a template sees of a triplet."""
+
+def context_of(
+    schema: LabelSchema, triplet: Triplet, count: int, library: Library, known: dict[tuple[int, str], Any] | None = None
+) -> dict[str, Any]:
+    """Return what a template sees of a triplet.
+
+    Args:
+        schema: the dataset's schema.
+        triplet: what is asked about.
+        count: how many captions are asked for.
+        library: the modalities and anatomies.
+        known: where findings are kept from one call to the next.
+    """
+    known = {} if known is None else known
     modality, anatomy = library.modalities[triplet.modality], library.anatomies[triplet.anatomy]
     view = modality.view.format(anatomy=anatomy.name, adjective=anatomy.adjective or anatomy.name)
     names = {
@@ -227,17 +248,22 @@ def context_of(schema: LabelSchema, triplet: Triplet, count: int, library: Libra
         "modality": modality.name,
         "view": view,
         "anatomy": anatomy.name,
-        "findings": [_finding(schema, code) for code in triplet.findings],
-        "negatives": [_finding(schema, code) for code in triplet.negatives],
+        "findings": [_finding(schema, code, known) for code in triplet.findings],
+        "negatives": [_finding(schema, code, known) for code in triplet.negatives],
         "attributes": {names.get(a, a): value for a, value in triplet.attributes},
         "k": count,
     }
 
 
-def _finding(schema: LabelSchema, code: str) -> Finding:
-    item = schema[code]
-    wordings = tuple(w for w in item.wordings if " ... " not in w)
-    return Finding(item.code, item.name, item.kind, wordings)
+def _finding(schema: LabelSchema, code: str, known: dict[tuple[int, str], Any]) -> Finding:
+    found = known.get((id(schema), code))
+    if found is None:
+        item = schema[code]
+        wordings = tuple(w for w in item.wordings if " ... " not in w)
+        # With the schema, so that no other one can come to have its id.
+        found = known[id(schema), code] = schema, Finding(item.code, item.name, item.kind, wordings)
+    finding: Finding = found[1]
+    return finding
 
 
 @functools.cache

@@ -10,9 +10,9 @@ import yaml
 
 from captioner import atomic
 from captioner.agreement import Checker
+from captioner.checking import verdict_of
 from captioner.errors import OutputError
 from captioner.folder import lock
-from captioner.generate import verdict_of
 from captioner.pipeline import PipelineSpec, load_pipeline
 from captioner.run import Plan, prepare, write_captions
 from captioner.shards import CaptionReport

@@ -1,20 +1,24 @@
 """A run's ledger: every request, answer, attempt and verdict, in SQLite. The truth while a run is under way.
 
-What is committed survives SIGKILL at any moment. An answer is committed the moment it comes, before anybody looks at
-it; what became of it is committed with the triplet's new state in one transaction. A run that is started again
-therefore asks only what had not come back.
+What is committed survives SIGKILL at any moment. An answer is written before anybody looks at it; what became of it is
+written with the triplet's new state. A run that is started again therefore asks only what had not come back. Within
+:meth:`Ledger.grouped`, several writes share one commit: whoever groups decides how many moments of work a kill may cost.
+
+Counts are kept beside the rows, in the same transactions, so that looking on costs nothing however long a run is.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from captioner.engines import Answer, Request
 from captioner.errors import OutputError, StorageError
@@ -27,7 +31,7 @@ open: there is something to ask. complete: as many accepted captions as wanted, 
 built-in writer. incomplete: given up, with fewer. failed: its last request got no answer; open again at the next start.
 """
 
-_FORMAT = 1
+_FORMAT = 2
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE triplets (
@@ -38,23 +42,26 @@ CREATE TABLE triplets (
     round INTEGER NOT NULL DEFAULT 0,
     accepted INTEGER NOT NULL DEFAULT 0
 );
-CREATE INDEX triplets_status ON triplets (status, position);
-CREATE TABLE requests (key TEXT PRIMARY KEY, messages TEXT NOT NULL, count INTEGER NOT NULL, seed INTEGER, sent REAL NOT NULL)
-    WITHOUT ROWID;
+CREATE INDEX triplets_open ON triplets (position) WHERE status = 'open';
+CREATE INDEX triplets_failed ON triplets (position) WHERE status = 'failed';
 CREATE TABLE answers (
-    key TEXT PRIMARY KEY, text TEXT, finish_reason TEXT, error TEXT, prompt_tokens INTEGER NOT NULL,
-    completion_tokens INTEGER NOT NULL, seconds REAL NOT NULL, attempts INTEGER NOT NULL, model TEXT, received REAL NOT NULL
-) WITHOUT ROWID;
+    number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, messages TEXT, seed INTEGER, text TEXT, finish_reason TEXT, error TEXT,
+    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, seconds REAL NOT NULL, attempts INTEGER NOT NULL,
+    model TEXT, received REAL NOT NULL
+);
+CREATE INDEX answers_failed ON answers (number) WHERE error IS NOT NULL;
 CREATE TABLE attempts (
-    triplet TEXT NOT NULL, round INTEGER NOT NULL, kind TEXT NOT NULL, key TEXT, problems TEXT NOT NULL,
-    PRIMARY KEY (triplet, round)
-) WITHOUT ROWID;
-CREATE TABLE captions (
-    triplet TEXT NOT NULL, round INTEGER NOT NULL, place INTEGER NOT NULL, caption TEXT NOT NULL, accepted INTEGER NOT NULL,
-    source TEXT NOT NULL, original TEXT, issues TEXT NOT NULL,
-    PRIMARY KEY (triplet, round, place)
-) WITHOUT ROWID;
+    triplet INTEGER NOT NULL, round INTEGER NOT NULL, kind TEXT NOT NULL, key TEXT, problems TEXT NOT NULL, captions TEXT NOT NULL,
+    UNIQUE (triplet, round)
+)
 """
+# A commit is written to the log without waiting for the disk (safe against a kill), and the log goes into the file each 32 MB
+# instead of each 4: the same pages are written once instead of eight times.
+_SETTINGS = ("journal_mode = WAL", "synchronous = NORMAL", "wal_autocheckpoint = 8192", "cache_size = -65536")
+_READ_AHEAD = 256
+
+_ANSWER = "key, text, finish_reason, error, prompt_tokens, completion_tokens, seconds, attempts, model"
+_ATTEMPT = "round, kind, key, problems, captions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +101,57 @@ class Attempt:
     key: str | None
     problems: tuple[str, ...]
     captions: tuple[CheckedCaption, ...]
+
+    def packed(self) -> "PackedAttempt":
+        """Return it as the ledger stores it."""
+        counts: dict[str, int] = {}
+        accepted = 0
+        stored: list[Any] = []
+        for c in self.captions:
+            if c.accepted:
+                accepted += 1
+                counts[f"source {c.source}"] = counts.get(f"source {c.source}", 0) + 1
+            else:
+                for issue in c.issues:
+                    if issue["level"] == "error":
+                        counts[f"code {issue['code']}"] = counts.get(f"code {issue['code']}", 0) + 1
+            plain = c.accepted and c.source == "engine" and c.original is None and not c.issues
+            stored.append(c.caption if plain else [c.caption, c.accepted, c.source, c.original, c.issues])
+        counts |= {"accepted": accepted, "rejected": len(stored) - accepted}
+        problems = json.dumps(self.problems, ensure_ascii=False) if self.problems else "[]"
+        texts = json.dumps(stored, ensure_ascii=False)
+        return PackedAttempt(self.round, self.kind, self.key, problems, texts, accepted, counts)
+
+
+class PackedAttempt(NamedTuple):
+    """An attempt as the ledger stores it: JSON, with what is to be counted."""
+
+    round: int
+    kind: str
+    key: str | None
+    problems: str
+    captions: str
+    accepted: int
+    counts: Mapping[str, int]
+
+    def unpacked(self) -> Attempt:
+        """Return the attempt."""
+        return _attempt(*self[:5])
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTriplet:
+    """A triplet about which there is something to ask.
+
+    Attributes:
+        position: its number in the ledger.
+        triplet: what it is.
+        round: rounds that are behind it.
+    """
+
+    position: int
+    triplet: Triplet
+    round: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +198,11 @@ class Ledger:
 
     def __init__(self, path: Path, run: str | None = None, *, read_only: bool = False) -> None:
         self.path = path
+        self._grouping = False
+        self._counts: dict[str, int] = {}
+        self._new_answers: dict[str, tuple[Any, ...]] = {}
+        self._new_attempts: list[tuple[Any, ...]] = []
+        self._new_states: list[tuple[Any, ...]] = []
         if read_only and not path.is_file():
             raise OutputError(f"{path}: no such ledger")
         with self._storage():
@@ -174,34 +237,115 @@ class Ledger:
         elif version != _FORMAT:
             raise OutputError(f"{self.path}: a ledger of format {version}; this version of captioner writes {_FORMAT}.")
         if not read_only:
-            self._db.execute(
-                "PRAGMA synchronous = NORMAL"
-            )  # with WAL: safe against a kill, fast enough for each answer
+            for setting in _SETTINGS:
+                self._db.execute(f"PRAGMA {setting}")
             if run is not None and self.meta("run") != run:
                 raise OutputError(f"{self.path}: belongs to another run ({self.meta('run')}, not {run}).")
+        self._load_counts()
+
+    def _load_counts(self) -> None:
+        self._counts = json.loads(self.meta("counts") or "{}")
 
     @contextlib.contextmanager
     def _storage(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.OperationalError as e:
-            raise StorageError(
-                f"{self.path}: cannot be written: {e}. Nothing that was accepted is lost; "
-                "make room and start the same command again to go on."
-            ) from None
+            raise self._unwritable(e) from None
+
+    def _unwritable(self, error: sqlite3.OperationalError) -> StorageError:
+        return StorageError(
+            f"{self.path}: cannot be written: {error}. Nothing that was accepted is lost; "
+            "make room and start the same command again to go on."
+        )
+
+    @contextlib.contextmanager
+    def grouped(self) -> Iterator[None]:
+        """Let writes wait for :meth:`commit`, which comes at the end at the latest.
+
+        What was written by then is kept whatever ends the block. Others do not see it before.
+        """
+        self._grouping = True
+        try:
+            yield
+        except StorageError:
+            with contextlib.suppress(StorageError):
+                self.commit()
+            raise
+        except BaseException:
+            self.commit()
+            raise
+        else:
+            self.commit()
+        finally:
+            self._grouping = False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something waits for a commit."""
+        return bool(self._new_answers or self._new_states)
+
+    def commit(self) -> None:
+        """Make what was written so far durable.
+
+        Raises:
+            StorageError: the disk is full; what was not committed before is lost.
+        """
+        if self.waiting:
+            with self.transaction():
+                pass
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All of it or nothing."""
-        with self._storage():
+        """All of it or nothing, after what waits for a commit, and all of it now."""
+        try:
             self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+            self._write_down()
+            yield
+            self._db.execute(
+                "INSERT INTO meta VALUES ('counts', ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+                (json.dumps(self._counts, sort_keys=True),),
+            )
+            self._db.execute("COMMIT")
+        except BaseException as e:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            self._forget_new()
+            self._load_counts()
+            if isinstance(e, sqlite3.OperationalError):
+                raise self._unwritable(e) from None
+            raise
+        self._forget_new()
+
+    def _write_down(self) -> None:
+        """Write what waits, each kind of row in one go."""
+        for statement, rows in (
+            (
+                "INSERT OR REPLACE INTO answers VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                self._new_answers.values(),
+            ),
+            ("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?)", self._new_attempts),
+            (
+                "UPDATE triplets SET status = ?, round = max(round, ?), accepted = accepted + ? WHERE position = ?",
+                self._new_states,
+            ),
+        ):
+            if rows:
+                self._db.executemany(statement, rows)
+
+    def _forget_new(self) -> None:
+        self._new_answers.clear()
+        self._new_attempts.clear()
+        self._new_states.clear()
+
+    def _wrote(self) -> None:
+        if not self._grouping:
+            self.commit()
+
+    def _count_in(self, counts: Mapping[str, int], sign: int = 1) -> None:
+        for name, number in counts.items():
+            if number:
+                self._counts[name] = self._counts.get(name, 0) + sign * number
 
     def __enter__(self) -> Self:
         return self
@@ -223,181 +367,195 @@ class Ledger:
                 "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (key, value)
             )
 
-    def add_triplets(self, triplets: Iterable[Triplet]) -> int:
+    def add_triplets(self, triplets: Sequence[Triplet]) -> int:
         """Add those that are not there yet, and return how many that were."""
-        before = self._count()
+        digest = hashlib.sha256("\n".join([t.id for t in triplets]).encode()).hexdigest()
+        if self.meta("added") == digest:
+            return 0
         with self.transaction():
+            before = self._db.total_changes
             self._db.executemany(
                 "INSERT INTO triplets (id, triplet) VALUES (?, ?) ON CONFLICT (id) DO NOTHING",
-                ((t.id, json.dumps(asdict(t), ensure_ascii=False)) for t in triplets),
+                ((t.id, _triplet_text(t)) for t in triplets),
             )
-        return self._count() - before
-
-    def _count(self) -> int:
-        return int(self._db.execute("SELECT count(*) FROM triplets").fetchone()[0])
+            added = self._db.total_changes - before
+            self._count_in({"status open": added})
+            self.set_meta("added", digest)
+        return added
 
     def reopen(self) -> None:
         """Give triplets whose last request got no answer another chance."""
         with self.transaction():
+            lost = self._db.execute(
+                "SELECT count(*), coalesce(sum(attempts), 0), coalesce(sum(prompt_tokens), 0), "
+                "coalesce(sum(completion_tokens), 0) FROM answers WHERE error IS NOT NULL"
+            ).fetchone()
+            names = ("requests", "sent", "prompt_tokens", "completion_tokens")
+            self._count_in(dict(zip(names, lost, strict=True)) | {"errors": lost[0]}, -1)
             self._db.execute("DELETE FROM answers WHERE error IS NOT NULL")
-            self._db.execute("UPDATE triplets SET status = 'open' WHERE status = 'failed'")
+            failed = self._db.execute("UPDATE triplets SET status = 'open' WHERE status = 'failed'").rowcount
+            self._count_in({"status failed": -failed, "status open": failed})
 
     def start_over(self) -> None:
         """Forget all verdicts but no answer: what is asked again is found here and checked anew."""
         with self.transaction():
             self._db.execute("DELETE FROM attempts")
-            self._db.execute("DELETE FROM captions")
             self._db.execute("UPDATE triplets SET status = 'open', round = 0, accepted = 0")
+            kept = ("requests", "sent", "errors", "prompt_tokens", "completion_tokens")
+            self._counts = {name: self._counts[name] for name in kept if name in self._counts}
+            self._count_in({"status open": self._db.execute("SELECT count(*) FROM triplets").fetchone()[0]})
 
-    def open_triplets(self, ids: frozenset[str] | None = None) -> Iterator[Triplet]:
+    def open_triplets(self, ids: frozenset[str] | None = None) -> Iterator[OpenTriplet]:
         """Yield the open triplets in order, reading ahead little; those that are behind may change meanwhile."""
         position = -1
         while True:
+            self.commit()
             rows = self._db.execute(
-                "SELECT position, triplet FROM triplets WHERE status = 'open' AND position > ? ORDER BY position LIMIT 256",
+                "SELECT position, id, triplet, round FROM triplets WHERE status = 'open' AND position > ? "
+                f"ORDER BY position LIMIT {_READ_AHEAD}",
                 (position,),
             ).fetchall()
             if not rows:
                 return
-            for _, text in rows:
-                triplet = _triplet(text)
-                if ids is None or triplet.id in ids:
-                    yield triplet
-            position = rows[-1][0]
+            for position, name, text, number in rows:
+                if ids is None or name in ids:
+                    yield OpenTriplet(position, _triplet(name, text), number)
 
     def attempts(self, triplet: str) -> list[Attempt]:
         """Return all rounds of a triplet so far."""
-        captions: dict[int, list[CheckedCaption]] = {}
-        for number, caption, accepted, source, original, issues in self._db.execute(
-            "SELECT round, caption, accepted, source, original, issues FROM captions WHERE triplet = ? ORDER BY round, place",
-            (triplet,),
-        ):
-            checked = CheckedCaption(caption, bool(accepted), source, original, tuple(json.loads(issues)))
-            captions.setdefault(number, []).append(checked)
+        self.commit()
         return [
-            Attempt(number, kind, key, tuple(json.loads(problems)), tuple(captions.get(number, ())))
-            for number, kind, key, problems in self._db.execute(
-                "SELECT round, kind, key, problems FROM attempts WHERE triplet = ? ORDER BY round", (triplet,)
+            _attempt(*row)
+            for row in self._db.execute(
+                f"SELECT {_ATTEMPT} FROM attempts WHERE triplet = (SELECT position FROM triplets WHERE id = ?) "
+                "ORDER BY round",
+                (triplet,),
             )
         ]
 
     def answer(self, key: str) -> Answer | None:
         """Return the answer to a request, if it has come."""
-        row = self._db.execute(
-            "SELECT key, text, finish_reason, error, prompt_tokens, completion_tokens, seconds, attempts, model "
-            "FROM answers WHERE key = ?",
-            (key,),
-        ).fetchone()
+        new = self._new_answers.get(key)
+        if new is not None:
+            return Answer(new[0], *new[3:-1])
+        row = self._db.execute(f"SELECT {_ANSWER} FROM answers WHERE key = ?", (key,)).fetchone()
         return None if row is None else Answer(*row)
-
-    def add_request(self, request: Request) -> None:
-        """Record what is about to be asked. System messages are the same throughout and stand in the run's file."""
-        messages = [asdict(m) for m in request.messages if m.role != "system"]
-        with self._storage():
-            self._db.execute(
-                "INSERT INTO requests VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET sent = excluded.sent",
-                (
-                    request.key,
-                    json.dumps(messages, ensure_ascii=False),
-                    request.count,
-                    request.sampling.seed,
-                    time.time(),
-                ),
-            )
 
     def times(self) -> dict[str, tuple[float, float]]:
         """Return when each answer was asked for and when it came, by its key, in seconds since 1970."""
         rows = self._db.execute("SELECT key, received - seconds, received FROM answers")
         return {key: (asked, came) for key, asked, came in rows}
 
-    def add_answer(self, answer: Answer) -> None:
-        """Record an answer as it came."""
-        with self._storage():
-            self._db.execute(
-                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *(answer.key, answer.text, answer.finish_reason, answer.error, answer.prompt_tokens),
-                    *(answer.completion_tokens, answer.seconds, answer.attempts, answer.model, time.time()),
-                ),
-            )
+    def answers(self, keys: Sequence[str]) -> dict[str, Answer]:
+        """Return the answers to requests, of those that have come."""
+        found = {key: answer for key in keys if key in self._new_answers and (answer := self.answer(key))}
+        rows = self._db.execute(f"SELECT {_ANSWER} FROM answers WHERE key IN ({','.join('?' * len(keys))})", keys)
+        return found | {row[0]: Answer(*row) for row in rows}
 
-    def add_attempt(self, triplet: str, attempt: Attempt, status: Status) -> None:
+    def add_answer(self, answer: Answer, request: Request) -> None:
+        """Record an answer as it came, with its question; system messages are the same throughout and stand in the run's file."""
+        messages = [[m.role, m.content] for m in request.messages if m.role != "system"]
+        self._new_answers[answer.key] = (
+            *(answer.key, json.dumps(messages, ensure_ascii=False), request.sampling.seed, answer.text),
+            *(answer.finish_reason, answer.error, answer.prompt_tokens, answer.completion_tokens),
+            *(answer.seconds, answer.attempts, answer.model, time.time()),
+        )
+        counts = self._counts
+        for name, number in (
+            ("requests", 1),
+            ("sent", answer.attempts),
+            ("errors", answer.error is not None),
+            ("prompt_tokens", answer.prompt_tokens),
+            ("completion_tokens", answer.completion_tokens),
+        ):
+            counts[name] = counts.get(name, 0) + number
+        self._wrote()
+
+    def add_attempt(self, open_: OpenTriplet, attempt: PackedAttempt, status: Status) -> None:
         """Record what became of an answer, and the triplet's new state."""
-        accepted = sum(c.accepted for c in attempt.captions)
-        with self.transaction():
-            self._db.execute(
-                "INSERT INTO attempts VALUES (?, ?, ?, ?, ?)",
-                (triplet, attempt.round, attempt.kind, attempt.key, json.dumps(attempt.problems, ensure_ascii=False)),
-            )
-            self._db.executemany(
-                "INSERT INTO captions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    (
-                        *(triplet, attempt.round, place, c.caption, int(c.accepted), c.source, c.original),
-                        json.dumps(c.issues, ensure_ascii=False),
-                    )
-                    for place, c in enumerate(attempt.captions)
-                ),
-            )
-            self._db.execute(
-                "UPDATE triplets SET status = ?, round = ?, accepted = accepted + ? WHERE id = ?",
-                (status, attempt.round + 1, accepted, triplet),
-            )
+        self._new_attempts.append((open_.position, *attempt[:5]))
+        self._new_states.append((status, attempt.round + 1, attempt.accepted, open_.position))
+        self._moved(status)
+        self._count_in(attempt.counts)
+        self._wrote()
 
-    def set_status(self, triplet: str, status: Status) -> None:
-        """Change a triplet's state alone."""
-        with self._storage():
-            self._db.execute("UPDATE triplets SET status = ? WHERE id = ?", (status, triplet))
+    def set_status(self, open_: OpenTriplet, status: Status) -> None:
+        """Change an open triplet's state alone."""
+        self._new_states.append((status, 0, 0, open_.position))
+        self._moved(status)
+        self._wrote()
+
+    def _moved(self, status: Status) -> None:
+        counts, name = self._counts, f"status {status}"
+        counts["status open"] -= 1
+        counts[name] = counts.get(name, 0) + 1
 
     def states(self) -> Iterator[tuple[Triplet, Status, int]]:
         """Yield every triplet with its state and its number of accepted captions."""
-        for text, status, accepted in self._db.execute(
-            "SELECT triplet, status, accepted FROM triplets ORDER BY position"
+        self.commit()
+        for name, text, status, accepted in self._db.execute(
+            "SELECT id, triplet, status, accepted FROM triplets ORDER BY position"
         ):
-            yield _triplet(text), status, accepted
+            yield _triplet(name, text), status, accepted
+
+    def histories(self) -> Iterator[tuple[Triplet, Status, list[Attempt]]]:
+        """Yield every triplet with its state and its rounds, in one pass."""
+        self.commit()
+        rows = self._db.execute(
+            f"SELECT position, id, triplets.triplet, status, a.{_ATTEMPT.replace(', ', ', a.')} "
+            "FROM triplets LEFT JOIN attempts a ON a.triplet = position ORDER BY position, a.round"
+        )
+        for (_, name, text, status), rounds in groupby(rows, key=lambda row: row[:4]):
+            yield _triplet(name, text), status, [_attempt(*row[4:]) for row in rounds if row[4] is not None]
 
     def totals(self) -> Totals:
         """Return counts over the whole ledger."""
-        one = self._db.execute
-        tokens = one(
-            "SELECT count(*), coalesce(sum(attempts), 0), coalesce(sum(error IS NOT NULL), 0), "
-            "coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0) FROM answers"
-        ).fetchone()
-        accepted, rejected = one(
-            "SELECT coalesce(sum(accepted), 0), coalesce(sum(NOT accepted), 0) FROM captions"
-        ).fetchone()
-        by_code = one(
-            "SELECT json_extract(value, '$.code'), count(*) FROM captions, json_each(issues) "
-            "WHERE NOT accepted AND json_extract(value, '$.level') = 'error' GROUP BY 1 ORDER BY 2 DESC, 1"
-        ).fetchall()
-        by_source = one("SELECT source, count(*) FROM captions WHERE accepted GROUP BY 1 ORDER BY 1").fetchall()
-        statuses = one("SELECT status, count(*) FROM triplets GROUP BY 1 ORDER BY 1").fetchall()
-        by_error = one(
-            "SELECT substr(error, 1, 200), count(*) FROM answers WHERE error IS NOT NULL "
-            "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 5"
-        ).fetchall()
+        if not self._grouping:
+            self._load_counts()  # another process may be writing
+        counts = self._counts
+        by_error = {}
+        if counts.get("errors"):
+            by_error = dict(
+                self._db.execute(
+                    "SELECT substr(error, 1, 200), count(*) FROM answers WHERE error IS NOT NULL "
+                    "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 5"
+                )
+            )
+
+        def group(prefix: str) -> list[tuple[str, int]]:
+            found = [(name.removeprefix(prefix), n) for name, n in counts.items() if name.startswith(prefix) and n]
+            return sorted(found)
+
         return Totals(
-            triplets=dict(statuses),
-            requests=tokens[0],
-            sent=tokens[1],
-            errors=tokens[2],
-            prompt_tokens=tokens[3],
-            completion_tokens=tokens[4],
-            accepted=accepted,
-            rejected=rejected,
-            by_code=dict(by_code),
-            by_source=dict(by_source),
-            by_error=dict(by_error),
+            triplets=dict(group("status ")),
+            requests=counts.get("requests", 0),
+            sent=counts.get("sent", 0),
+            errors=counts.get("errors", 0),
+            prompt_tokens=counts.get("prompt_tokens", 0),
+            completion_tokens=counts.get("completion_tokens", 0),
+            accepted=counts.get("accepted", 0),
+            rejected=counts.get("rejected", 0),
+            by_code=dict(sorted(group("code "), key=lambda item: -item[1])),
+            by_source=dict(group("source ")),
+            by_error=by_error,
         )
 
 
-def _triplet(text: str) -> Triplet:
-    data = json.loads(text)
-    return Triplet(
-        id=data["id"],
-        modality=data["modality"],
-        anatomy=data["anatomy"],
-        findings=tuple(data["findings"]),
-        negatives=tuple(data["negatives"]),
-        attributes=tuple((k, v) for k, v in data["attributes"]),
-    )
+def _triplet_text(t: Triplet) -> str:
+    return json.dumps([t.modality, t.anatomy, t.findings, t.negatives, t.attributes], ensure_ascii=False)
+
+
+def _triplet(name: str, text: str) -> Triplet:
+    modality, anatomy, findings, negatives, attributes = json.loads(text)
+    return Triplet(name, modality, anatomy, tuple(findings), tuple(negatives), tuple((k, v) for k, v in attributes))
+
+
+def _attempt(number: int, kind: str, key: str | None, problems: str, captions: str) -> Attempt:
+    return Attempt(number, kind, key, tuple(json.loads(problems)), tuple(map(_caption, json.loads(captions))))
+
+
+def _caption(stored: Any) -> CheckedCaption:
+    if isinstance(stored, str):
+        return CheckedCaption(stored, accepted=True)
+    caption, accepted, source, original, issues = stored
+    return CheckedCaption(caption, accepted, source, original, tuple(issues))

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from captioner.agreement import Checker
+from captioner.answers import answer_schema, parse_answer
 from captioner.engines import Engine, Request, Sampling
-from captioner.generate import answer_schema, parse_answer
 from captioner.prompts import Prompt
 from captioner.schema import LabelSchema, hash_of
 from captioner.triplets import Labels, make_triplet

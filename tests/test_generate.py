@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from captioner.answers import parse_answer
 from captioner.engines import Answer
 from captioner.errors import EngineError
-from captioner.generate import Generator, Limits, LoopSettings, accepted_of, parse_answer
+from captioner.generate import Generator, Limits, LoopSettings, accepted_of
 from captioner.prompts import load_prompt
 from captioner.store import Ledger
 from captioner.tables import Labels
@@ -161,8 +162,8 @@ def test_an_answer_that_was_stored_but_not_yet_judged_is_judged_at_the_next_star
     probe = ScriptedEngine(lambda r: None)
     generator = Generator(SCHEMA, load_prompt("template"), probe, ledger, LoopSettings(captions=3))
     ledger.add_triplets([EFFUSION])
-    request = generator.next_request(EFFUSION)
-    ledger.add_answer(Answer(request.key, captions(*GOOD[:3]), "stop"))
+    request = generator.next_request(next(ledger.open_triplets()))
+    ledger.add_answer(Answer(request.key, captions(*GOOD[:3]), "stop"), request)
     asyncio.run(generator.run())
     assert probe.asked == []
     assert accepted(ledger) == GOOD[:3]

@@ -1,12 +1,16 @@
 """The ledger: what is committed stays, and what a run is."""
 
+import contextlib
 import sqlite3
+from itertools import islice
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from captioner.engines import Answer, Message, Request, Sampling
 from captioner.errors import OutputError, StorageError
-from captioner.store import Attempt, CheckedCaption, Ledger
+from captioner.store import Attempt, CheckedCaption, Ledger, OpenTriplet
 from captioner.tables import Labels
 from captioner.triplets import make_triplet
 from tests.small import small_schema
@@ -16,9 +20,20 @@ TRIPLETS = [make_triplet(SCHEMA, Labels((c,))) for c in SCHEMA.codes]
 FIRST = TRIPLETS[0]
 
 
+def first(ledger):
+    return next(ledger.open_triplets())
+
+
+def triplets(ledger, ids=None):
+    return [each.triplet for each in ledger.open_triplets(ids)]
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "ledger.sqlite"
+
+
+REQUEST = Request("rkey", (Message("system", "long"), Message("user", "short")), FIRST, 10, Sampling(seed=7))
 
 
 def attempt(number=0, *, accepted=True):
@@ -30,62 +45,71 @@ def attempt(number=0, *, accepted=True):
 def test_what_was_written_is_read_back_by_the_next_process(path):
     with Ledger(path, "run1") as ledger:
         assert ledger.add_triplets(TRIPLETS) == 4
-        ledger.add_answer(Answer("rkey", '{"captions": []}', "stop", None, 10, 20, 0.5, 2, "m"))
-        ledger.add_attempt(FIRST.id, attempt(), "open")
+        ledger.add_answer(Answer("rkey", '{"captions": []}', "stop", None, 10, 20, 0.5, 2, "m"), REQUEST)
+        ledger.add_attempt(first(ledger), attempt().packed(), "open")
     with Ledger(path, "run1") as ledger:
         assert ledger.attempts(FIRST.id) == [attempt()]
         assert ledger.answer("rkey") == Answer("rkey", '{"captions": []}', "stop", None, 10, 20, 0.5, 2, "m")
         assert ledger.answer("other") is None
         assert ledger.add_triplets(TRIPLETS) == 0
-        assert list(ledger.open_triplets()) == TRIPLETS
+        assert triplets(ledger) == TRIPLETS
+        assert first(ledger) == OpenTriplet(1, FIRST, 1)
 
 
 def test_a_triplet_leaves_the_open_ones_when_it_is_complete(path):
     with Ledger(path, "run1") as ledger:
         ledger.add_triplets(TRIPLETS)
-        ledger.add_attempt(FIRST.id, attempt(), "complete")
-        assert FIRST not in ledger.open_triplets()
-        assert list(ledger.open_triplets(frozenset({TRIPLETS[2].id}))) == [TRIPLETS[2]]
+        ledger.add_attempt(first(ledger), attempt().packed(), "complete")
+        assert FIRST not in triplets(ledger)
+        assert triplets(ledger, frozenset({TRIPLETS[2].id})) == [TRIPLETS[2]]
 
 
 def test_an_attempt_is_written_whole_or_not_at_all(path):
     with Ledger(path, "run1") as ledger:
         ledger.add_triplets(TRIPLETS)
-        ledger.add_attempt(FIRST.id, attempt(), "open")
+        ledger.add_attempt(first(ledger), attempt().packed(), "open")
+        before = ledger.totals()
         with pytest.raises(sqlite3.IntegrityError):
-            ledger.add_attempt(FIRST.id, attempt(), "complete")
+            ledger.add_attempt(first(ledger), attempt().packed(), "complete")
         assert len(ledger.attempts(FIRST.id)) == 1
-        assert FIRST in ledger.open_triplets()
+        assert FIRST in triplets(ledger)
+        assert ledger.totals() == before
 
 
 def test_requests_that_got_no_answer_are_asked_again_at_the_next_start(path):
     with Ledger(path, "run1") as ledger:
         ledger.add_triplets(TRIPLETS)
-        ledger.add_answer(Answer("rkey", None, error="timeout"))
-        ledger.set_status(FIRST.id, "failed")
-        assert FIRST not in ledger.open_triplets()
+        ledger.add_answer(Answer("rkey", None, error="timeout"), REQUEST)
+        ledger.set_status(first(ledger), "failed")
+        assert FIRST not in triplets(ledger)
+        assert (ledger.totals().errors, ledger.totals().by_error) == (1, {"timeout": 1})
         ledger.reopen()
-        assert FIRST in ledger.open_triplets()
+        assert FIRST in triplets(ledger)
         assert ledger.answer("rkey") is None
+        assert (ledger.totals().requests, ledger.totals().errors) == (0, 0)
+        assert ledger.totals().triplets == {"open": 4}
 
 
 def test_starting_over_forgets_verdicts_and_keeps_answers(path):
     with Ledger(path, "run1") as ledger:
         ledger.add_triplets(TRIPLETS)
-        ledger.add_answer(Answer("rkey", "{}"))
-        ledger.add_attempt(FIRST.id, attempt(), "complete")
+        ledger.add_answer(Answer("rkey", "{}"), REQUEST)
+        ledger.add_attempt(first(ledger), attempt().packed(), "complete")
         ledger.start_over()
         assert ledger.attempts(FIRST.id) == []
-        assert FIRST in ledger.open_triplets()
+        assert FIRST in triplets(ledger)
         assert ledger.answer("rkey") is not None
+        totals = ledger.totals()
+        assert (totals.accepted, totals.requests, totals.triplets) == (0, 1, {"open": 4})
 
 
 def test_totals_count_states_tokens_sources_and_the_codes_of_refusals(path):
     with Ledger(path, "run1") as ledger:
         ledger.add_triplets(TRIPLETS)
-        ledger.add_answer(Answer("rkey", "{}", prompt_tokens=10, completion_tokens=5, attempts=3))
-        ledger.add_attempt(FIRST.id, attempt(), "complete")
-        ledger.add_attempt(TRIPLETS[1].id, attempt(accepted=False), "open")
+        ledger.add_answer(Answer("rkey", "{}", prompt_tokens=10, completion_tokens=5, attempts=3), REQUEST)
+        one, two = islice(ledger.open_triplets(), 2)
+        ledger.add_attempt(one, attempt().packed(), "complete")
+        ledger.add_attempt(two, attempt(accepted=False).packed(), "open")
         totals = ledger.totals()
     assert totals.triplets == {"complete": 1, "open": 3}
     assert (totals.requests, totals.sent, totals.prompt_tokens, totals.completion_tokens) == (1, 3, 10, 5)
@@ -94,16 +118,62 @@ def test_totals_count_states_tokens_sources_and_the_codes_of_refusals(path):
     assert totals.by_source == {"engine": 1}
 
 
-def test_the_request_is_recorded_without_the_system_message(path):
-    request = Request("rkey", (Message("system", "long"), Message("user", "short")), FIRST, 10, Sampling(seed=7))
+def test_the_question_is_recorded_with_its_answer_and_without_the_system_message(path):
     with Ledger(path, "run1") as ledger:
-        ledger.add_request(request)
-        ledger.add_request(request)
-    with sqlite3.connect(path) as db:
-        assert db.execute("SELECT key, messages, count, seed FROM requests").fetchall() == [
-            ("rkey", '[{"role": "user", "content": "short"}]', 10, 7)
+        ledger.add_answer(Answer("rkey", "{}"), REQUEST)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT key, messages, seed FROM answers").fetchall() == [("rkey", '[["user", "short"]]', 7)]
+
+
+def test_what_a_group_of_writes_holds_is_seen_by_others_when_it_is_committed_and_kept_whatever_ends_it(path):
+    with Ledger(path, "run1") as ledger, Ledger(path, read_only=True) as reader:
+        ledger.add_triplets(TRIPLETS)
+
+        def dies():
+            with ledger.grouped():
+                ledger.add_answer(Answer("rkey", "{}"), REQUEST)
+                assert ledger.waiting
+                assert reader.totals().requests == 0
+                ledger.commit()
+                assert not ledger.waiting
+                assert reader.totals().requests == 1
+                ledger.set_status(first(ledger), "incomplete")
+                raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            dies()
+        assert reader.totals().triplets == {"incomplete": 1, "open": 3}
+
+
+def test_the_history_of_every_triplet_is_read_in_one_pass(path):
+    with Ledger(path, "run1") as ledger:
+        ledger.add_triplets(TRIPLETS)
+        ledger.add_attempt(first(ledger), attempt().packed(), "open")
+        ledger.add_attempt(first(ledger), attempt(1, accepted=False).packed(), "complete")
+        assert list(ledger.histories()) == [
+            (FIRST, "complete", [attempt(), attempt(1, accepted=False)]),
+            *((t, "open", []) for t in TRIPLETS[1:]),
         ]
-    db.close()
+
+
+@given(
+    st.lists(
+        st.builds(
+            CheckedCaption,
+            st.text(),
+            st.booleans(),
+            st.sampled_from(["engine", "code", "rules"]),
+            st.none() | st.text(),
+            st.lists(st.fixed_dictionaries({"code": st.text(), "level": st.sampled_from(["error", "info"])})).map(
+                tuple
+            ),
+        )
+    ).map(tuple),
+    st.lists(st.text()).map(tuple),
+)
+def test_an_attempt_is_the_same_after_it_was_packed(captions, problems):
+    whole = Attempt(1, "repair", "rkey", problems, captions)
+    assert whole.packed().unpacked() == whole
 
 
 def test_a_ledger_of_another_run_is_refused(path):
@@ -133,7 +203,8 @@ def test_a_full_disk_is_a_clear_error_and_the_ledger_stays_usable(path):
         pages = ledger._db.execute("PRAGMA page_count").fetchone()[0]
         ledger._db.execute(f"PRAGMA max_page_count = {pages}")  # as a full disk: no page more
         with pytest.raises(StorageError, match=r"full.*start the same command again"):
-            ledger.add_answer(Answer("rkey", "x" * 100_000))
+            ledger.add_answer(Answer("rkey", "x" * 100_000), REQUEST)
         ledger._db.execute("PRAGMA max_page_count = 1000000")
-        ledger.add_answer(Answer("rkey", "x" * 100_000))
-        assert list(ledger.open_triplets()) == TRIPLETS
+        ledger.add_answer(Answer("rkey", "x" * 100_000), REQUEST)
+        assert ledger.totals().requests == 1
+        assert triplets(ledger) == TRIPLETS

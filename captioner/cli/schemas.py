@@ -44,7 +44,7 @@ def prompt_show(
     Example: captioner prompt show chestxray14 --labels "Effusion|Nodule" --prompt report
     """
     from captioner.captions_file import parse_labels
-    from captioner.generate import answer_schema
+    from captioner.answers import answer_schema
     from captioner.prompts import load_prompt
     from captioner.schema import load_schema
     from captioner.tables import Labels

@@ -1,0 +1,163 @@
+"""What a request costs with all that captioner does for it: rendered, asked, parsed, checked, stored.
+
+Distinct triplets go through the loop to one stub server (a process of its own), over a ledger on disk; a bare aiohttp loop
+sends the same bodies at the same concurrency and parses the JSON. Rounds are interleaved, and ratios of medians are
+printed, since seconds say more of the machine than of the code.
+
+- *engine*: captioner's engine alone, on requests that are made already.
+- *loop, unchecked*: the whole loop with a check that passes everything: what the client and its ledger cost.
+- *loop*: the whole loop; each answer holds ten captions, so each request pays ten checks, in processes beside it.
+
+    python -m benchmarks.loop [--requests 2000] [--concurrency 64] [--rounds 3]
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import aiohttp
+
+from benchmarks._stub import stub
+from captioner.engines import Message, Request, Sampling
+from captioner.engines.capabilities import Capabilities
+from captioner.engines.openai import OpenAIEngine, OpenAISettings
+from captioner.generate import Generator, LoopSettings
+from captioner.prompts import load_prompt
+from captioner.schema import load_schema
+from captioner.store import CheckedCaption, Ledger
+from captioner.triplets import Labels, Triplet, make_triplet
+from captioner.writer import write_captions
+
+SCHEMA = load_schema("chestxray14")
+SETTINGS = LoopSettings(captions=10, sampling=Sampling(temperature=0.8, max_tokens=800, seed=7))
+
+
+def triplets(count: int) -> list[Triplet]:
+    """Return as many of the same finding, told apart by an attribute."""
+    labels = Labels(("Effusion",))
+    return [make_triplet(SCHEMA, labels, attributes={"view": f"number {i}"}) for i in range(count)]
+
+
+def answers(count: int = 200) -> list[str]:
+    """Return answers of ten captions each that agree with the finding."""
+    triplet = make_triplet(SCHEMA, Labels(("Effusion",)))
+    return [json.dumps({"captions": write_captions(SCHEMA, triplet, 10, seed=seed)}) for seed in range(count)]
+
+
+def accept_all(_: Triplet, captions: Sequence[str], __: Sequence[str]) -> list[CheckedCaption]:
+    """Check nothing."""
+    return [CheckedCaption(caption, accepted=True) for caption in captions]
+
+
+def questions(all_triplets: list[Triplet]) -> list[Request]:
+    """Return the first question about each triplet, as the loop asks it."""
+    prompt = load_prompt("template")
+    made = []
+    for i, triplet in enumerate(all_triplets):
+        messages: tuple[Message, ...] = prompt.render(SCHEMA, triplet, 10)
+        made.append(Request(f"k{i}", messages, triplet, 10, Sampling(0.8, None, 800, i)))
+    return made
+
+
+async def bare(url: str, concurrency: int, bodies: list[dict[str, object]]) -> None:
+    left = iter(bodies)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def work() -> None:
+            for body in left:
+                async with session.post(f"{url}/chat/completions", json=body) as response:
+                    json.loads(await response.read())["choices"][0]["message"]["content"]
+
+        await asyncio.gather(*(work() for _ in range(concurrency)))
+
+
+def engine_for(url: str, concurrency: int) -> OpenAIEngine:
+    return OpenAIEngine(OpenAISettings(model="stub", base_url=url, concurrency=concurrency))
+
+
+async def engine_alone(url: str, concurrency: int, requests: list[Request]) -> None:
+    engine = engine_for(url, concurrency)
+    answered = 0
+    async for answer in engine.answers(requests):
+        answered += answer.text is not None
+    await engine.close()
+    assert answered == len(requests)
+
+
+async def loop(url: str, concurrency: int, asked: list[Triplet], folder: str, *, checked: bool) -> None:
+    engine = engine_for(url, concurrency)
+    with Ledger(Path(tempfile.mkdtemp(dir=folder)) / "ledger.sqlite", "run") as ledger:
+        ledger.add_triplets(asked)
+        generator = Generator(
+            SCHEMA, load_prompt("template"), engine, ledger, SETTINGS, processes=None if checked else 0
+        )
+        if not checked:
+            generator.check.captions = accept_all  # type: ignore[method-assign]
+        await generator.run()
+        assert ledger.totals().triplets == {"complete": len(asked)}
+    await engine.close()
+
+
+def cpu() -> tuple[float, float]:
+    """Return CPU seconds of this process and of those that it started and waited for."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time(), children.ru_utime + children.ru_stime
+
+
+def measure(latency: float, count: int, concurrency: int, rounds: int) -> dict[str, tuple[float, float, float]]:
+    """Return of each client: CPU ms a request, of which in other processes, and requests a second; medians."""
+    asked = triplets(count)
+    requests = questions(asked)
+    plain = Capabilities("stub", "auto", {})
+    bodies = [json.loads(plain.body(r)) for r in requests]
+    figures: dict[str, list[tuple[float, float, float]]] = {}
+    with stub(answers(), latency) as url, tempfile.TemporaryDirectory() as folder:
+        clients: dict[str, Callable[[int], Awaitable[None]]] = {
+            "bare aiohttp": lambda n: bare(url, concurrency, bodies[:n]),
+            "engine": lambda n: engine_alone(url, concurrency, requests[:n]),
+            "loop, unchecked": lambda n: loop(url, concurrency, asked[:n], folder, checked=False),
+            "loop": lambda n: loop(url, concurrency, asked[:n], folder, checked=True),
+        }
+        for client in clients.values():  # imports and first connections do not count
+            asyncio.run(client(concurrency))  # type: ignore[arg-type]
+        for _ in range(rounds):
+            for name, client in clients.items():
+                wall, (mine, others) = time.perf_counter(), cpu()
+                asyncio.run(client(count))  # type: ignore[arg-type]
+                wall, (mine_now, others_now) = time.perf_counter() - wall, cpu()
+                mine, others = mine_now - mine, others_now - others
+                figures.setdefault(name, []).append(
+                    (1000 * (mine + others) / count, 1000 * others / count, count / wall)
+                )
+    return {name: tuple(map(statistics.median, zip(*runs, strict=True))) for name, runs in figures.items()}  # type: ignore[misc]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    logging.disable()
+    for latency in (0.0, 0.05):
+        figures = measure(latency, options.requests, options.concurrency, options.rounds)
+        base_cpu, _, base_rate = figures["bare aiohttp"]
+        print(
+            f"\nserver latency {1000 * latency:.0f} ms, concurrency {options.concurrency}, {options.requests} requests"
+        )
+        print(f"{'client':<18}{'CPU ms/request':>15}{'of it beside':>14}{'x bare':>8}{'requests/s':>12}{'x bare':>8}")
+        for name, (total, beside, rate) in figures.items():
+            print(
+                f"{name:<18}{total:>15.2f}{beside:>14.2f}{total / base_cpu:>8.2f}{rate:>12.0f}{rate / base_rate:>8.2f}"
+            )
+
+
+if __name__ == "__main__":
+    main()
