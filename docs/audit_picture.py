@@ -70,12 +70,15 @@ def pictures(page: Path) -> list[Image.Image]:
         browser.js("document.querySelector('nav').style.position = 'static'")
         browser.js("document.querySelector('.filters').style.position = 'static'")
         top = browser.js("document.querySelector('#heat').getBoundingClientRect().bottom + scrollY + 8")
-        first, last = browser.js(
-            "[document.querySelector('#examples').getBoundingClientRect().top + scrollY - 12,"
-            " document.querySelectorAll('.example')[0].getBoundingClientRect().top + scrollY]"
+        first = browser.js("document.querySelector('#examples').getBoundingClientRect().top + scrollY - 12")
+        room = first + top - 34  # only examples that fit as a whole
+        browser.js(
+            f"document.querySelectorAll('.example').forEach(e => {{"
+            f" if (e.getBoundingClientRect().bottom + scrollY > {room}) e.style.display = 'none'; }})"
         )
+        browser.js("document.querySelector('#examples ~ section').style.visibility = 'hidden'")
         parts = []
-        for y, height in ((0, top), (first, max(top, last - first))):
+        for y, height in ((0, top), (first, top)):
             clip = {"x": 0, "y": y, "width": 1180, "height": height, "scale": 1}
             shot = browser.ask("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
             parts.append(Image.open(io.BytesIO(base64.b64decode(shot["data"]))).convert("RGB"))
@@ -97,7 +100,7 @@ def main() -> None:
     for i, part in enumerate(parts):
         whole.paste(part, (i * parts[0].width, 0))
     small = whole.resize((1560, round(1560 * height / whole.width)), Image.Resampling.LANCZOS)
-    small.quantize(160).save(target, optimize=True)
+    small.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=2).save(target, optimize=True)
 
 
 if __name__ == "__main__":
