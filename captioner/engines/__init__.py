@@ -19,6 +19,10 @@ NAMES = ("openai", "batch", "vllm", "rules")
 """The engines that there are."""
 
 
+SEPARATOR = "\x1e"
+"""Stands between several answers to one question, as in JSON text sequences (RFC 7464); JSON itself cannot hold it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One message of a chat."""
@@ -29,12 +33,18 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How an answer is drawn. ``None`` leaves a value to the server."""
+    """How an answer is drawn. ``None`` leaves a value to the server.
+
+    Attributes:
+        temperature, top_p, max_tokens, seed: as OpenAI's API has them; ``max_tokens`` bounds each of several answers.
+        n: how many answers are drawn for one question.
+    """
 
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int | None = None
     seed: int | None = None
+    n: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +55,7 @@ class Request:
         key: identifies the question: hash over messages, model, sampling and answer schema.
         messages: what is sent.
         triplet: what the question is about.
-        count: how many captions are asked for.
+        count: how many captions are asked for, in each of several answers.
         sampling: how the answer is drawn.
         answer_schema: JSON Schema that the answer must follow; a server that cannot enforce it is asked in words only.
     """
@@ -64,7 +74,8 @@ class Answer:
 
     Attributes:
         key: the request's key.
-        text: the raw answer, None when there is none.
+        text: the raw answer, None when there is none; where ``n`` were drawn, those that are whole, with
+            :data:`SEPARATOR` between them.
         finish_reason: ``"stop"``, ``"length"``, ``"content_filter"`` … as the server says it.
         error: what went wrong when there is no text, in one line, without secrets.
         prompt_tokens, completion_tokens: as the server counts them; 0 when it does not.

@@ -170,9 +170,12 @@ class BatchServer:
         return None
 
     def _client(self, timeout: float | None = None, retries: int | None = None) -> "openai.AsyncOpenAI":
+        import openai
+
         client, _ = self._connection.open()
-        options = {"timeout": timeout, "max_retries": retries}
-        return client.with_options(**{name: value for name, value in options.items() if value is not None})  # type: ignore[arg-type]
+        if timeout is not None:
+            client = client.with_options(timeout=openai.Timeout(timeout, connect=self._settings.connect_timeout))
+        return client if retries is None else client.with_options(max_retries=retries)
 
     def _mine(self, job: Job, state: State) -> None:
         if state.address != self._connection.address:

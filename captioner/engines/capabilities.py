@@ -25,6 +25,7 @@ _REFUSED = re.compile(
     re.IGNORECASE,
 )
 _OPTIONAL = ("seed", "top_p", "temperature")
+_N = re.compile(r"""(?<!\w)['"`]?n['"`]?\s*(>|=|must|is not|\()|['"`]n['"`]""")
 _LISTENED = 4
 
 _logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class Capabilities:
     Structure is asked for as strictly as the server allows: ``response_format`` json_schema with ``strict``, without,
     json_object, and in words alone; the last two say in words what the schema demands. Fields that a server refuses
     (``seed``; ``temperature`` of models that reason) are left out, and ``max_tokens`` becomes
-    ``max_completion_tokens`` where that is wanted.
+    ``max_completion_tokens`` where that is wanted. A server that draws one answer whatever ``n`` says is asked that often.
 
     Attributes:
         version: grows with each change; a request that failed under an older version is sent again under the new.
@@ -76,6 +77,8 @@ class Capabilities:
                 body[name] = value
         if sampling.max_tokens is not None and self._token_field not in left_out:
             body[self._token_field] = sampling.max_tokens
+        if sampling.n > 1 and "n" not in left_out:
+            body["n"] = sampling.n
         if request.answer_schema is not None:
             self._ask_for_structure(body, request.answer_schema)
         body.update(self._extra)
@@ -102,6 +105,8 @@ class Capabilities:
             return self._step_down(said)
         if failure.kind != "request":
             return False
+        if "n" not in self._left_out and (param == "n" if param else _N.search(said)):
+            return self.draws_one()
         if self._token_field == "max_tokens" and (  # noqa: S105
             param == "max_tokens" or ("max_completion_tokens" in said and _REFUSED.search(said))
         ):
@@ -114,6 +119,13 @@ class Capabilities:
                     self._left_out.add(name)
                     return self._changed(f"the server does not take {name}; it is left out")
         return False
+
+    def draws_one(self) -> bool:
+        """Take in that the server draws one answer, whatever ``n`` says; return whether that is news."""
+        if "n" in self._left_out:
+            return False
+        self._left_out.add("n")
+        return self._changed("the server draws one answer at a time; it is asked for each")
 
     def listen(self, text: str, version: int) -> None:
         """Look at an answer to a structured request: is the structure kept, or was the wish ignored in silence?"""

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from captioner.engines import SEPARATOR
 from captioner.engines.failures import Failure, from_response, scrub
 
 
@@ -13,11 +14,12 @@ class Completion:
     """What the model said.
 
     Attributes:
-        text: None when it said nothing.
+        text: None when it said nothing; of several choices, those that are whole, joined.
         finish_reason: as the server says it.
         silence: why there is no text, None when there is.
         prompt_tokens, completion_tokens: 0 when the server does not count.
         model: as the server names it.
+        choices: how many answers there were.
     """
 
     text: str | None
@@ -26,6 +28,7 @@ class Completion:
     prompt_tokens: int
     completion_tokens: int
     model: str | None
+    choices: int = 1
 
 
 def read_completion(content: bytes, headers: Mapping[str, str], secrets: Iterable[str] = ()) -> Completion:
@@ -42,18 +45,19 @@ def read_completion(content: bytes, headers: Mapping[str, str], secrets: Iterabl
             raise Failure("garbled", f"the answer is {page}", status=200) from None
         raise Failure("garbled", "the answer is not JSON: cut off or damaged", status=200) from None
     choices = data.get("choices") if isinstance(data, dict) else None
-    if not (isinstance(choices, list) and choices and isinstance(choices[0], dict)):
+    if not (isinstance(choices, list) and choices and all(isinstance(c, dict) for c in choices)):
         error = data.get("error") if isinstance(data, dict) else None
         if isinstance(error, dict):  # gateways that answer for others put their errors into a 200
             code = error.get("code")
             status = code if isinstance(code, int) and 400 <= code < 600 else 500
             raise from_response(status, headers, content, secrets)
         raise Failure("garbled", "the answer is JSON, but not a chat completion", status=200)
-    choice = choices[0]
-    said = choice.get("message")
-    message: dict[str, Any] = said if isinstance(said, dict) else {}
-    text = _text(message.get("content"))
-    reason, model = choice.get("finish_reason"), data.get("model")
+    text, reason, message = _said(choices[0])
+    model = data.get("model")
+    if len(choices) > 1:
+        whole = [(t, r) for t, r, _ in map(_said, choices) if t and r not in {"length", "content_filter"}]
+        if whole:
+            text, reason = SEPARATOR.join(t for t, _ in whole), whole[0][1]
     prompt_tokens, completion_tokens = _tokens(data.get("usage"))
     return Completion(
         text=text,
@@ -62,7 +66,15 @@ def read_completion(content: bytes, headers: Mapping[str, str], secrets: Iterabl
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
         model=model if isinstance(model, str) else None,
+        choices=len(choices),
     )
+
+
+def _said(choice: Mapping[str, Any]) -> tuple[str | None, Any, dict[str, Any]]:
+    """Return text, reason of the end, and message of a choice."""
+    said = choice.get("message")
+    message: dict[str, Any] = said if isinstance(said, dict) else {}
+    return _text(message.get("content")), choice.get("finish_reason"), message
 
 
 def _text(content: Any) -> str | None:

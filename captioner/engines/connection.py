@@ -66,7 +66,7 @@ class Connection:
             base_url=self.address,
             default_query=dict(self._query),
             default_headers=headers,
-            timeout=min(30.0, settings.timeout),
+            timeout=openai.Timeout(min(30.0, settings.timeout), connect=settings.connect_timeout),
             http_client=openai.DefaultAioHttpClient(verify=trust, trust_env=False, proxy=proxy),
         )
         # Without what the client tells of the machine (x-stainless-…): nobody needs it, and it is sent every time.
@@ -125,7 +125,7 @@ class Connection:
 
         client, _ = self.open()
         try:
-            return [listed.id async for listed in client.models.list()]
+            return [listed.id async for listed in client.with_options(max_retries=1).models.list()]
         except openai.APIConnectionError as error:
             raise self._cause(error) from None
         except openai.AuthenticationError as error:
@@ -152,10 +152,16 @@ class Connection:
 
     def unreachable(self, why: str) -> str:
         """Return what to say of a server that cannot be reached."""
-        if self._loopback:
+        proxy = self._proxy()
+        if proxy is not None:
+            url = yarl.URL(proxy).with_user(None)
+            todo = f"Check engine.base_url, and the proxy {url.origin()}: engine.proxy, or {self._base.scheme.upper()}_PROXY."
+        elif self._loopback:
             todo = f"Start the server (vllm serve {self._settings.model}), or set engine.base_url to where it runs."
         else:
-            todo = "Check engine.base_url and the network, and engine.proxy or HTTPS_PROXY if there is a proxy."
+            todo = (
+                "Check engine.base_url and the network; if there is a proxy, name it with engine.proxy or HTTPS_PROXY."
+            )
         return f"cannot reach {self.address}: {why}. {todo}"
 
     def wrong_key(self, failure: Failure) -> str:

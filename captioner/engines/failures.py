@@ -100,6 +100,8 @@ def from_exception(error: BaseException, timeout: float, secrets: Iterable[str] 
     if isinstance(error, aiohttp.ClientConnectorError):
         number = error.os_error.errno
         return Failure("unreachable", os.strerror(number).lower() if number else _one_line(str(error.os_error)))
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return Failure("unreachable", f"the proxy answers HTTP {error.status} {_one_line(error.message)}".rstrip())
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return Failure("connection", "the server closed the connection without an answer")
     if isinstance(error, aiohttp.ClientPayloadError):

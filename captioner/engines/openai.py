@@ -9,10 +9,11 @@ import logging
 import random
 import time
 from collections.abc import AsyncGenerator, Iterable, Iterator
+from dataclasses import replace
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
-from captioner.engines import Answer, Message, Request, Sampling
+from captioner.engines import SEPARATOR, Answer, Message, Request, Sampling
 from captioner.engines.admission import Outcome
 from captioner.engines.capabilities import Capabilities
 from captioner.engines.completions import Completion
@@ -46,6 +47,7 @@ class OpenAIEngine:
     """One server or several with the same model, asked many things at once."""
 
     name = "openai"
+    overlaps = True
 
     def __init__(self, settings: OpenAISettings) -> None:
         self.settings = settings
@@ -176,6 +178,8 @@ class OpenAIEngine:
         trial = Trial()
         try:
             completion = await self._ask(request, slot, trial)
+            if completion.choices < request.sampling.n:
+                completion = await self._draw_rest(request, completion, trial)
         except Failure as failure:
             endpoint = trial.last or slot.endpoint
             if failure.kind == "unreachable":
@@ -197,6 +201,33 @@ class OpenAIEngine:
             seconds=time.perf_counter() - start,
             attempts=trial.attempts,
             model=completion.model,
+        )
+
+    async def _draw_rest(self, request: Request, drawn: Completion, trial: Trial) -> Completion:
+        """Ask for the answers that a server has not drawn at once, each with a seed of its own."""
+        sampling, texts = request.sampling, [drawn.text] if drawn.text else []
+        prompt_tokens, completion_tokens = drawn.prompt_tokens, drawn.completion_tokens
+        for i in range(drawn.choices, sampling.n):
+            seed = None if sampling.seed is None else sampling.seed + i
+            one, again = replace(request, sampling=replace(sampling, n=1, seed=seed)), Trial()
+            try:
+                completion = await self._ask(one, await self._pool.acquire(), again)
+            except Failure as failure:
+                if failure.kind == "unreachable" or not texts:
+                    raise
+                break  # what has come is not thrown away
+            finally:
+                trial.attempts += again.attempts
+            prompt_tokens += completion.prompt_tokens
+            completion_tokens += completion.completion_tokens
+            if completion.text and completion.finish_reason not in {"length", "content_filter"}:
+                if drawn.finish_reason in {"length", "content_filter"}:
+                    drawn, texts = completion, []
+                texts.append(completion.text)
+        text = SEPARATOR.join(texts) or None
+        silence = None if text else drawn.silence
+        return replace(
+            drawn, text=text, silence=silence, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens
         )
 
     async def _ask(self, request: Request, slot: Slot, trial: Trial) -> Completion:
@@ -276,6 +307,8 @@ class OpenAIEngine:
                     self._pool.worked(endpoint)
                     if structured and completion.text:
                         capabilities.listen(completion.text, version)
+                    if completion.choices < request.sampling.n:
+                        capabilities.draws_one()
                 return completion
         finally:
             self._pool.release(slot, outcome, retry_after)

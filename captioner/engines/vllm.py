@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from captioner.engines import Answer, Request
+from captioner.engines import SEPARATOR, Answer, Request
 from captioner.engines.failures import scrub
 from captioner.errors import EngineError
 
@@ -148,15 +148,17 @@ class VLLMEngine:
         return [self._answer(r, output, seconds) for r, output in zip(requests, outputs, strict=True)]
 
     def _answer(self, request: Request, output: "vllm.RequestOutput", seconds: float) -> Answer:
-        said = output.outputs[0]
+        whole = [o for o in output.outputs if o.text and o.finish_reason != "length"]
+        said = (whole or output.outputs)[0]
+        text = SEPARATOR.join(o.text for o in whole) or said.text
         silence = None if said.text else f"the answer is empty (finish_reason {said.finish_reason})"
         return Answer(
             key=request.key,
-            text=said.text or None,
+            text=text or None,
             finish_reason=said.finish_reason,
             error=silence,
             prompt_tokens=len(output.prompt_token_ids or ()),
-            completion_tokens=len(said.token_ids),
+            completion_tokens=sum(len(o.token_ids) for o in output.outputs),
             seconds=seconds,
             model=self.model,
         )
@@ -176,6 +178,7 @@ def _sampling(request: Request, default: "vllm.SamplingParams") -> "vllm.Samplin
 
     sampling, schema = request.sampling, request.answer_schema
     return SamplingParams(
+        n=sampling.n,
         temperature=default.temperature if sampling.temperature is None else sampling.temperature,
         top_p=default.top_p if sampling.top_p is None else sampling.top_p,
         top_k=default.top_k,

@@ -63,6 +63,7 @@ class FaultyServer:
         models: what the server has; an unknown one gets a 404. None takes any name and lists nothing (404).
         unsupported: response formats and fields that get a 400: ``"json_schema"``, ``"strict"``, ``"seed"`` …
         ignores_structure: answers in prose unless the message itself asks for JSON.
+        ignores: fields that are taken and mean nothing: ``"n"``.
         retry_after: seconds, with the fault ``busy``.
         requests_per_second: more than that gets a 429 with Retry-After; None is no limit.
         tls: serves https with it.
@@ -81,6 +82,7 @@ class FaultyServer:
         unsupported: Iterable[str] = (),
         unsupported_status: int = 400,
         ignores_structure: bool = False,
+        ignores: Iterable[str] = (),
         retry_after: float = 0.05,
         requests_per_second: float | None = None,
         tls: ssl.SSLContext | None = None,
@@ -97,6 +99,7 @@ class FaultyServer:
         self.unsupported = set(unsupported)
         self.unsupported_status = unsupported_status
         self.ignores_structure = ignores_structure
+        self.ignores = set(ignores)
         self.retry_after = retry_after
         self.requests_per_second = requests_per_second
         self.tls = tls
@@ -235,6 +238,19 @@ class FaultyServer:
         return "ok"
 
     def _completion(self, body: dict[str, Any], fault: str) -> dict[str, Any]:
+        """Return n answers, as if each had a seed of its own; a fault is in the last of them."""
+        number = 1 if "n" in self.ignores else body.get("n", 1)
+        choices, words = [], 0
+        for i in range(number):
+            asked = body | {"seed": (body.get("seed") or 0) + i} if number > 1 else body
+            choice, length = self._choice(asked, fault if i == number - 1 else "ok")
+            choices.append(choice | {"index": i})
+            words += length
+        prompt = sum(len(m["content"].split()) for m in body["messages"])
+        usage = {"prompt_tokens": prompt, "completion_tokens": words}
+        return {"object": "chat.completion", "model": body["model"], "choices": choices, "usage": usage}
+
+    def _choice(self, body: dict[str, Any], fault: str) -> tuple[dict[str, Any], int]:
         text: str | None = self.caption(body)
         if self.ignores_structure and "JSON" not in body["messages"][-1]["content"]:
             text = "Certainly, here are some captions."
@@ -257,10 +273,7 @@ class FaultyServer:
             message["content"], reason = (text or "")[: len(text or "") // 2], "length"
         elif fault == "chatter":
             message["content"] = f"Sure! Here you are:\n```json\n{text}\n```\nAnything else?"
-        words = sum(len(m["content"].split()) for m in body["messages"])
-        usage = {"prompt_tokens": words, "completion_tokens": len((text or "").split())}
-        choice = {"index": 0, "message": message, "finish_reason": reason}
-        return {"object": "chat.completion", "model": body["model"], "choices": [choice], "usage": usage}
+        return {"message": message, "finish_reason": reason}, len((text or "").split())
 
     async def _act(self, fault: str, request: web.Request, completion: dict[str, Any]) -> web.StreamResponse:
         actions: dict[str, Callable[[], web.StreamResponse | Awaitable[web.StreamResponse]]] = {

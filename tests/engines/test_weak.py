@@ -1,0 +1,183 @@
+"""Servers that can less than most, and servers that want to be asked in their own way."""
+
+import json
+from typing import Any
+
+import pytest
+
+from captioner.engines import SEPARATOR, Message, Request
+from captioner.engines.openai import OpenAIEngine, OpenAISettings
+from tests.engines.asking import ENVIRONMENT, SCHEMA, SECRET, ask, check, engine_for, errors, refused, request, requests
+from tests.engines.faulty import FaultyServer
+from tests.engines.weak import Azure, LlamaCppPython, TransformersServe
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+
+
+def by_seed(body: dict[str, Any]) -> str:
+    """An answer that shows what was asked, and with which seed."""
+    return json.dumps({"captions": [f"{body['messages'][-1]['content'][:10]} by seed {body.get('seed')}."]})
+
+
+# Several answers to one question
+
+
+def test_several_answers_are_drawn_at_once_and_come_apart_again() -> None:
+    with FaultyServer(caption=by_seed) as server:
+        answer = ask(engine_for(server), [request(0, SCHEMA, n=3, seed=7)])["k0"]
+    assert server.bodies[0]["n"] == 3
+    assert len(server.bodies) == 1
+    texts = (answer.text or "").split(SEPARATOR)
+    assert texts == [by_seed(server.bodies[0] | {"seed": seed}) for seed in (7, 8, 9)]
+    assert answer.completion_tokens == 3 * len(texts[0].split())
+
+
+def test_of_several_answers_one_that_is_cut_off_does_not_spoil_the_others() -> None:
+    with FaultyServer(caption=by_seed, faults={"length": 1.0}) as server:
+        answer = ask(engine_for(server), [request(0, SCHEMA, n=3, seed=7)])["k0"]
+    assert len((answer.text or "").split(SEPARATOR)) == 2
+    assert answer.finish_reason == "stop"
+
+
+def test_one_answer_is_asked_for_without_a_number() -> None:
+    with FaultyServer() as server:
+        ask(engine_for(server), requests(1, n=1))
+    assert "n" not in server.bodies[0]
+
+
+@pytest.mark.parametrize("server", [{"ignores": {"n"}}, {"unsupported": {"n"}}], ids=["in silence", "with an error"])
+def test_a_server_that_draws_one_answer_is_asked_for_each_with_a_seed_of_its_own(server: dict[str, Any]) -> None:
+    with FaultyServer(caption=by_seed, **server) as weak:
+        engine = engine_for(weak)
+        answers = ask(engine, requests(5, SCHEMA, n=3, seed=7))
+    assert errors(answers) == []
+    for answer in answers.values():
+        seeds = [json.loads(t)["captions"][0].split()[-1] for t in (answer.text or "").split(SEPARATOR)]
+        assert seeds == ["7.", "8.", "9."]
+    assert sum("n" in body for body in weak.bodies) == 1
+    assert any("one answer at a time" in note for note in engine.capabilities.notes)
+
+
+def test_an_answer_that_fails_among_several_is_done_without() -> None:
+    with FaultyServer(caption=by_seed, ignores={"n"}, script=["ok", *["error"] * 2, "ok"]) as weak:
+        answer = ask(engine_for(weak, max_retries=1), [request(0, n=3, seed=7)])["k0"]
+    assert answer.error is None
+    assert len((answer.text or "").split(SEPARATOR)) == 1
+
+
+# Weak servers
+
+
+def test_transformers_serve_that_refuses_fields_is_asked_in_words_and_for_one_answer_at_a_time() -> None:
+    with TransformersServe(strict=True) as server:
+        engine = engine_for(server)
+        check(engine_for(server))
+        answers = ask(engine, requests(10, SCHEMA, n=2, seed=1, max_tokens=100))
+    assert errors(answers) == []
+    last = server.bodies[-1]
+    assert not set(last) & TransformersServe.UNUSED
+    assert (last["max_tokens"], json.dumps(SCHEMA) in last["messages"][-1]["content"]) == (100, True)
+    assert all(len((a.text or "").split(SEPARATOR)) == 2 for a in answers.values())
+    assert {a.prompt_tokens for a in answers.values()} == {0}
+
+
+def test_transformers_serve_that_ignores_fields_is_found_out() -> None:
+    with TransformersServe(strict=False) as server:
+        engine = engine_for(server, concurrency=1)
+        answers = ask(engine, requests(30, SCHEMA, seed=1))
+    assert errors(answers) == []
+    assert engine.capabilities.structured == "json_object"  # which tells the model in words, too
+    assert json.loads(answers["k29"].text or "")
+
+
+def test_transformers_serve_names_a_field_of_vllm_that_it_does_not_know() -> None:
+    with TransformersServe(strict=False) as server:
+        answers = ask(engine_for(server, extra_body={"top_k": 20}), requests(2))
+    assert all("Unexpected keys in the request: {'top_k'}" in (a.error or "") for a in answers.values())
+    assert len(server.bodies) == 2
+
+
+def test_llama_cpp_python_that_breaks_on_a_schema_is_asked_for_an_object() -> None:
+    with LlamaCppPython(caption=by_seed) as server:
+        engine = engine_for(server)
+        answers = ask(engine, requests(10, SCHEMA, n=2, seed=1))
+    assert errors(answers) == []
+    assert server.bodies[-1]["response_format"] == {"type": "json_object"}
+    assert all(len((a.text or "").split(SEPARATOR)) == 2 for a in answers.values())
+
+
+# Azure
+
+
+def azure(server: Azure, deployment: str = "captions", **settings: Any) -> OpenAIEngine:
+    given = {
+        "model": deployment,
+        "base_url": server.address(deployment),
+        "headers": {"api-key": "$AZURE_OPENAI_API_KEY"},
+    }
+    return OpenAIEngine(OpenAISettings(**(given | {"retry_wait": 0.01} | settings)))
+
+
+def test_azure_is_asked_with_a_version_and_the_key_in_a_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", SECRET)
+    with Azure(azure_key=SECRET) as server:
+        check(azure(server))
+        answers = ask(azure(server), requests(20, SCHEMA, seed=1))
+    assert errors(answers) == []
+    assert server.bodies[-1]["response_format"]["type"] == "json_schema"
+
+
+def test_a_key_for_openai_that_is_in_the_environment_too_is_not_sent_to_azure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", SECRET)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-for-openai-alone")
+    with Azure(azure_key=SECRET) as server:
+        check(azure(server))
+        ask(azure(server), requests(1))
+    assert not any("Authorization" in h for h in server.headers)
+
+
+def test_a_wrong_key_for_azure_names_the_header_and_never_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", SECRET)
+    with Azure(azure_key="another") as server:
+        said = refused(azure(server))
+    assert "refuses the key in the header api-key" in said
+    assert "invalid subscription key" in said
+    assert SECRET not in said
+
+
+def test_an_azure_deployment_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", SECRET)
+    with Azure(azure_key=SECRET) as server:
+        said = refused(azure(server, "captoins"))
+    assert "'captoins'" in said
+    assert "deployment for this resource does not exist" in said
+
+
+def test_a_prompt_that_azure_filters_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", SECRET)
+    bad = Request("bad", (Message("user", "forbidden"),), request().triplet, 3)
+    with Azure(azure_key=SECRET) as server:
+        answers = ask(azure(server), [*requests(5), bad, request(9)])
+    assert [k for k, a in answers.items() if a.error] == ["bad"]
+    assert "content management policy" in (answers["bad"].error or "")
+
+
+def test_azure_and_another_server_share_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", SECRET)
+    with Azure(azure_key=SECRET, latency=0.005) as first, FaultyServer(latency=0.005) as second:
+        settings = {
+            "model": "tiny",
+            "endpoints": [
+                {"base_url": first.address(), "model": "captions", "headers": {"api-key": "$AZURE_OPENAI_API_KEY"}},
+                {"base_url": second.base_url},
+            ],
+        }
+        engine = OpenAIEngine(OpenAISettings.model_validate(settings))
+        answers = ask(engine, requests(60))
+    assert errors(answers) == []
+    assert min(len(first.bodies), len(second.bodies)) > 10
+    assert not any("api-key" in h for h in second.headers)
