@@ -37,6 +37,10 @@ def unimed(
             help="Build it from a run of captioner: an output folder, or OUT/runs/RUN. May be repeated.",
         ),
     ] = None,
+    exclude: Annotated[
+        list[Path] | None,
+        typer.Option("--exclude", help="Leave out the images of this list (CSV, or a name a line); may be repeated."),
+    ] = None,
     size: Annotated[int, typer.Option(min=1, help="Samples in a tar.")] = 1000,
     listing: Annotated[bool, typer.Option("--list", help="Say what can be built; build nothing.")] = False,
     as_json: JsonFlag = False,
@@ -49,9 +53,11 @@ def unimed(
 
     Build: captioner unimed ~/DATA --out unimed
 
+    Without an evaluation set: captioner unimed ~/DATA --out unimed --exclude local_data/chexpert-5x200.csv
+
     Own captions: captioner unimed ~/DATA --out unimed --only chestxray8 --captions chestxray8=out/chestxray14
     """
-    from captioner.unimed import OUTPUTS, build, from_files, from_runs, look
+    from captioner.unimed import OUTPUTS, Excluding, Source, build, from_files, from_runs, look
 
     if not data.is_dir():
         raise UsageError(
@@ -73,7 +79,11 @@ def unimed(
     ]
     if not chosen:
         raise UsageError(f"{data}: nothing can be built from it. See what is missing: captioner unimed {data} --list")
-    sources = {o.name: from_runs(o, runs[o.name]) if o.name in runs else from_files(data, o) for o in chosen}
+    sources: dict[str, Source] = {
+        o.name: from_runs(o, runs[o.name]) if o.name in runs else from_files(data, o) for o in chosen
+    }
+    if exclude:
+        sources = {name: Excluding(source, exclude) for name, source in sources.items()}
     done: list[tuple[str, Built]] = []
     with stoppable(), reporter() as report:
         for output in chosen:
@@ -82,7 +92,7 @@ def unimed(
             done.append((output.name, built))
     skipped = [] if only else [s for s in states if s.output not in chosen]
     _print_built(done, skipped, data, as_json=as_json)
-    if skipped or any(built.rejected for _, built in done):
+    if skipped or not all(built.complete for _, built in done):
         raise typer.Exit(1)
 
 
@@ -142,7 +152,7 @@ def _print_built(done: "Sequence[tuple[str, Built]]", skipped: "Sequence[State]"
         if built.rejected:
             codes = ", ".join(f"{code} {number:,}" for code, number in built.rejected.items())
             out.print(f"{name}: left out: {codes}; see {built.folder}/rejected_rows.csv", markup=False)
-            if built.shards:
+            if built.shards and not built.complete:
                 out.print("  to build it again with what was missing, delete its folder", markup=False)
     if any(built.shards for _, built in done):
         out.print("for --train-data:")

@@ -1,7 +1,7 @@
 """Images and captions as plain tars: for loaders that read one tar a sample, and for UniMed's.
 
 An export is a copy: it can be deleted and made again. Each tar appears under its name when it is whole; ``sizes.json``
-and ``SHA256SUMS`` come last. The same shards give the same bytes.
+(not for UniMed's) and ``SHA256SUMS`` come last. The same shards give the same bytes.
 """
 
 import hashlib
@@ -89,7 +89,10 @@ def export_unimed(
     export = _Export(images, captions, folder, settings)
     rows = export.rows(missing)
     groups = iter(lambda: list(islice(rows, per_shard)), [])
-    return export.write(members, ((f"dataset-{i:06d}.tar", group) for i, group in enumerate(groups, 1)), rows)
+    # UniMed's loader counts the tars of all folders by the list of the first one, and names repeat from folder to folder.
+    return export.write(
+        members, ((f"dataset-{i:06d}.tar", group) for i, group in enumerate(groups, 1)), rows, sizes=False
+    )
 
 
 class _Export:
@@ -111,6 +114,8 @@ class _Export:
         members: Callable[[Row, bytes], Iterable[tuple[str, bytes]]],
         groups: Iterable[tuple[str, list[Row]]],
         rows: Rows,
+        *,
+        sizes: bool = True,
     ) -> ExportReport:
         """Write a tar for each group of rows, and the lists beside them."""
         self._claim()
@@ -128,8 +133,9 @@ class _Export:
                             writer.add(member, content)
                     writer.finish()
                 shards.append(Shard(name, len(group), writer.size, target.sha256()))
-        write_sizes(self.folder, shards)
-        write_sums(self.folder, shards, (SIZES, RECORD))
+        if sizes:
+            write_sizes(self.folder, shards)
+        write_sums(self.folder, shards, (SIZES, RECORD) if sizes else (RECORD,))
         return ExportReport(rows.found, rows.missed, len(shards), sum(shard.bytes for shard in shards))
 
     def _claim(self) -> None:

@@ -6,7 +6,8 @@ lists where they are not, and why.
 """
 
 from captioner.unimed.build import Built, build
+from captioner.unimed.excluding import Excluding
 from captioner.unimed.outputs import OUTPUTS, Output
 from captioner.unimed.sources import Source, State, from_files, from_runs, look
 
-__all__ = ["OUTPUTS", "Built", "Output", "Source", "State", "build", "from_files", "from_runs", "look"]
+__all__ = ["OUTPUTS", "Built", "Excluding", "Output", "Source", "State", "build", "from_files", "from_runs", "look"]

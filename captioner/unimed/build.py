@@ -17,6 +17,7 @@ from captioner.errors import OutputError
 from captioner.folder import lock
 from captioner.shards import tar
 from captioner.shards.manifest import Shard, write_sums
+from captioner.unimed.excluding import CODE as EXCLUDED
 from captioner.unimed.journal import NAME, RECORD, VERSION, Journal, Record, read_record, write_record
 from captioner.unimed.outputs import Output
 from captioner.unimed.rows import Reject
@@ -50,6 +51,11 @@ class Built:
     written: int
     rejected: dict[str, int]
     notes: dict[str, int]
+
+    @property
+    def complete(self) -> bool:
+        """Whether no row is left out but those that were to be."""
+        return not self.rejected.keys() - {EXCLUDED}
 
 
 def build(

@@ -117,7 +117,7 @@ def read_csv(file: File, *, width: int = 1, columns: tuple[str, ...] = ()) -> It
         TableError: there is no such file, it has not these columns, or a quote is never closed.
     """
     csv.field_size_limit(max(csv.field_size_limit(), _CELL))
-    lines = _lines(file, newline="")
+    lines = read_lines(file, newline="")
     records = csv.reader(_ended(lines))
     line, start = 1, 1
     try:
@@ -155,7 +155,7 @@ def read_json_lines(file: File) -> Iterator[tuple[int, dict[str, Any]] | Reject]
     Raises:
         TableError: there is no such file.
     """
-    for number, line in enumerate(_lines(file), 1):
+    for number, line in enumerate(read_lines(file), 1):
         if not line.strip():
             continue
         try:
@@ -273,7 +273,16 @@ class _Text:
         return TableError(f"{self._path}: not valid JSON, or cut off, near {near!r}. Download it again.")
 
 
-def _lines(file: File, newline: str | None = None) -> Iterator[str]:
+def read_lines(file: File, newline: str | None = None) -> Iterator[str]:
+    """Yield the lines of a file, bytes that are not UTF-8 as surrogates.
+
+    Args:
+        file: the file.
+        newline: as for ``open``.
+
+    Raises:
+        TableError: it cannot be read.
+    """
     try:
         with file.path.open(encoding="utf-8-sig", errors="surrogateescape", newline=newline) as stream:
             yield from stream

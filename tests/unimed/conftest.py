@@ -1,12 +1,15 @@
 """What the tests of UniMed's outputs share."""
 
 import csv
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from captioner.cli import main
 from captioner.unimed import OUTPUTS, Built, build, from_files
 from tests.unimed.made import make_data
 
@@ -31,6 +34,23 @@ def built(tmp_path: Path) -> Callable[..., Built]:
         return build(OUTPUTS[name], from_files(data, OUTPUTS[name]), tmp_path / "out", **settings)
 
     return make
+
+
+@pytest.fixture
+def captioner(monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
+    """Run a command; return its exit code and what it printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["captioner", "unimed", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err
+        return end.value.code or 0, printed.out, printed.err
+
+    return call
 
 
 def tars(folder: Path) -> dict[str, bytes]:

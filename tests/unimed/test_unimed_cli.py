@@ -1,32 +1,13 @@
 """The command: what it builds, what it says, and its exit codes."""
 
 import json
-import sys
 
 import pytest
 
-from captioner.cli import main
 from captioner.unimed import OUTPUTS
 from tests.unimed import made
 from tests.unimed.conftest import tars
 from tests.unimed.test_unimed_runs import make_run
-
-
-@pytest.fixture
-def captioner(monkeypatch, capsys, tmp_path):
-    """Run a command; return its exit code and what it printed."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["captioner", "unimed", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.err
-        return end.value.code or 0, printed.out, printed.err
-
-    return call
 
 
 def test_everything_is_built_that_there_are_files_for(captioner, data):
