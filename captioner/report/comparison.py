@@ -28,8 +28,8 @@ FIGURES: tuple[tuple[str, Cell], ...] = (
     ("prompt tokens", lambda r: f"{r.prompt_tokens:,}"),
     ("completion tokens", lambda r: f"{r.completion_tokens:,}"),
     ("cost", lambda r: "n/a" if r.cost is None else f"{r.cost:.2f}"),
-    ("seconds an answer", lambda r: _decimal(r.seconds, 2)),
-    ("minutes of asking", lambda r: _decimal(r.asking / 60, 1)),
+    ("seconds an answer", lambda r: _decimal(r.seconds, 2) if r.seconds else "n/a"),
+    ("time of asking", lambda r: _duration(r.asking)),
     ("captions a second", lambda r: _decimal(r.captions_a_second, 1)),
     ("words a caption", lambda r: _decimal(r.diversity["words"], 1)),
     ("distinct-1", lambda r: _decimal(r.diversity["distinct_1"], 4)),
@@ -41,6 +41,14 @@ FIGURES: tuple[tuple[str, Cell], ...] = (
 
 def _decimal(value: float, digits: int) -> str:
     return "n/a" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _duration(seconds: float) -> str:
+    if not seconds:
+        return "n/a"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def p_value(p: float) -> str:
