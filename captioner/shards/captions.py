@@ -114,8 +114,9 @@ def build_captions(
     Args:
         images: the folder of image shards.
         folder: where the caption shards go; made if it does not exist.
-        captions: gives the record of a key, ``{"captions": [...], "labels": [...], "triplet": "…", "run": "…"}``, or None
-            if there is none; a record with no captions counts as none. A record is not changed after it was given; many images may share one.
+        captions: gives the record of an item's key, ``{"captions": [...], "labels": [...], "triplet": "…", "run": "…"}``,
+            or None if there is none; a record with no captions counts as none. All images of the item's file share it. A
+            record is not changed after it was given; many items may share one.
         run: whose captions they are.
         progress: called after each shard with the number of images handled so far.
 
@@ -139,8 +140,8 @@ def build_captions(
     written = done = 0
     with ThreadPoolExecutor(_WRITERS, "disk") as pool:
         writing: deque[Future[None]] = deque()
-        for image_shard, keys in manifest.keys_by_shard():
-            content, shard = _shard(image_shard.name, keys, captions, serialize)
+        for image_shard, items in manifest.items_by_shard():
+            content, shard = _shard(image_shard.name, items, captions, serialize)
             path = folder / shard.name
             if known.get(shard.name) != shard or not path.is_file() or path.stat().st_size != shard.bytes:
                 if shard.name in known and found.shards:
@@ -152,7 +153,7 @@ def build_captions(
                 writing.append(pool.submit(atomic.write, path, content))
                 written += 1
             shards.append(shard)
-            done += len(keys)
+            done += len(items)
             if progress is not None:
                 progress(done)
         for each in writing:
@@ -212,12 +213,12 @@ class _Serializer:
 
 
 def _shard(
-    name: str, keys: list[str], captions: Callable[[str], Mapping[str, Any] | None], serialize: _Serializer
+    name: str, items: list[tuple[str, str]], captions: Callable[[str], Mapping[str, Any] | None], serialize: _Serializer
 ) -> tuple[bytes, Shard]:
     buffer = BytesIO()
     writer = tar.Writer(buffer)
-    for key in keys:
-        record = captions(key)
+    for key, item in items:
+        record = captions(item)
         if record and record.get("captions"):
             writer.add(key + members.SUFFIX, serialize(record))
     writer.finish()

@@ -4,19 +4,19 @@ Nothing is done by default, and an image that needs nothing keeps its bytes. Wha
 no EXIF, no DICOM header. JPEGs stay JPEGs (quality 95); everything else becomes PNG, unless one type is asked for.
 """
 
-import importlib
 import io
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
+from captioner.shards.dicom import Dicom
 from captioner.shards.headers import plain_header
-
-Window = tuple[float, float] | Literal["file", "range"]
+from captioner.shards.windows import Refused, Window, windowed
 
 STORED = {"jpg": "JPEG", "png": "PNG"}
 """What shards hold, and how Pillow names it."""
@@ -24,6 +24,9 @@ STORED = {"jpg": "JPEG", "png": "PNG"}
 _OTHERS = {"bmp": "BMP", "gif": "GIF", "jp2": "JPEG2000", "pbm": "PPM", "pgm": "PPM", "ppm": "PPM", "tif": "TIFF"}
 _FORMATS = STORED | _OTHERS | {"webp": "WEBP"}
 _ORIENTATION = 0x0112
+_SUBFILE_TYPE = 0x00FE
+_NO_PICTURE = 0b101
+"""Bits of TIFF's tag NewSubfileType: a page is a smaller copy of another one, or a mask (TIFF 6.0, page 36)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,8 @@ class Conversion:
     """What may be changed, and how.
 
     Attributes:
-        types: convert images of other types than JPEG and PNG (TIFF, DICOM, WebP, BMP …).
+        types: convert images of other types than JPEG and PNG (TIFF, DICOM, WebP, BMP …); each page of a TIFF file and
+            each frame of a DICOM file becomes an image.
         window: how pixels of more than 8 bits become 8: the values that become black and white; ``file`` for the window
             that a DICOM file names; ``range`` for each image's own smallest and largest value. Values of DICOM files are
             those after its rescaling (Hounsfield units for CT). None refuses such images.
@@ -66,14 +70,6 @@ def changes(conversion: Conversion) -> dict[str, Any]:
     }
 
 
-class Refused(Exception):  # noqa: N818 - not an error: it carries a problem to the one place that reports it
-    """An image that cannot go into a shard."""
-
-    def __init__(self, code: str, reason: str) -> None:
-        super().__init__(reason)
-        self.code, self.reason = code, reason
-
-
 @dataclass(frozen=True, slots=True)
 class Stored:
     """An image as it is stored."""
@@ -84,6 +80,10 @@ class Stored:
     mode: str
     type: str
     converted: bool
+
+
+Pictures = dict[int, Stored | Refused]
+"""What a file holds, by its number there, from 1."""
 
 
 def accepts(kind: str | None, conversion: Conversion) -> str | None:
@@ -97,8 +97,8 @@ def accepts(kind: str | None, conversion: Conversion) -> str | None:
     return f"an image of type {kind} by its content; shards hold JPEG and PNG. Convert it, or build with --types (types=True)"
 
 
-def stored(payload: bytes, kind: str, conversion: Conversion, *, decode: bool) -> Stored:
-    """Look at an image, and convert it as far as that is asked for and needed.
+def stored(payload: bytes, kind: str, conversion: Conversion, *, decode: bool) -> Pictures:
+    """Look at a file, and convert it as far as that is asked for and needed.
 
     Args:
         payload: the file's content.
@@ -106,22 +106,39 @@ def stored(payload: bytes, kind: str, conversion: Conversion, *, decode: bool) -
         conversion: what may be changed.
         decode: decode every pixel even if nothing is to be changed.
 
+    Returns:
+        Its one image; or, of a file with several, each page or frame, or why it is refused.
+
     Raises:
         Refused: it is damaged, or would have to be converted in a way that was not asked for.
     """
     if not decode and conversion == NOTHING and (found := plain_header(payload, kind)):
-        return Stored(payload, *found, kind, converted=False)
-    try:
+        return {1: Stored(payload, *found, kind, converted=False)}
+    with _refusing(kind):
         if kind == "dcm":
-            return _encoded(_resized(_dicom(payload, conversion), conversion), kind, conversion)
+            file = Dicom(payload)
+            return _each(
+                range(1, file.frames + 1),
+                kind,
+                lambda n: _finished(file.picture(n, conversion.window), kind, conversion),
+            )
         with Pillow.open(io.BytesIO(payload), formats=(_FORMATS[kind],)) as image:
+            if kind == "tif":
+                return _each(_pages(image), kind, lambda n: _converted(_turned_to(image, n), kind, conversion))
             if decode:
                 image.load()
-            if kind not in STORED:
-                _check_frames(getattr(image, "n_frames", 1))
+            if kind not in STORED and (number := getattr(image, "n_frames", 1)) > 1:
+                raise Refused("unsupported_type", f"{number} images in one file; split it into files")
             if _is_right(image, kind, conversion):
-                return Stored(payload, image.width, image.height, image.mode, kind, converted=False)
-            return _encoded(_resized(_shallow(image, conversion), conversion), kind, conversion)
+                return {1: Stored(payload, image.width, image.height, image.mode, kind, converted=False)}
+            return {1: _converted(image, kind, conversion)}
+
+
+@contextmanager
+def _refusing(kind: str) -> Iterator[None]:
+    """Turn what decoders raise into a reason."""
+    try:
+        yield
     except Refused:
         raise
     except Pillow.DecompressionBombError as error:
@@ -132,9 +149,35 @@ def stored(payload: bytes, kind: str, conversion: Conversion, *, decode: bool) -
         raise Refused("corrupt_image", f"it cannot be decoded: {error}") from error
 
 
-def _check_frames(number: int) -> None:
-    if number > 1:
-        raise Refused("unsupported_type", f"{number} images in one file; split it into files")
+def _each(numbers: Iterable[int], kind: str, convert: Callable[[int], Stored]) -> Pictures:
+    """Convert each picture of a file. One that is damaged does not keep the others out."""
+    found: Pictures = {}
+    for number in numbers:
+        try:
+            with _refusing(kind):
+                found[number] = convert(number)
+        except Refused as refused:
+            found[number] = refused
+    reasons = {(each.code, each.reason) if isinstance(each, Refused) else None for each in found.values()}
+    if len(reasons) == 1 and (reason := reasons.pop()):
+        raise Refused(*reason)  # it is the file's
+    return found
+
+
+def _pages(image: Pillow.Image) -> list[int]:
+    """Return the numbers of a TIFF file's pages that are pictures of their own."""
+    number = getattr(image, "n_frames", 1)
+    if number == 1:
+        return [1]
+    every = range(1, number + 1)
+    return [n for n in every if not _turned_to(image, n).tag_v2.get(_SUBFILE_TYPE, 0) & _NO_PICTURE] or list(every)
+
+
+def _turned_to(image: Pillow.Image, page: int) -> Any:
+    if page - 1 != image.tell():
+        image.info.clear()  # what one page says does not hold for the next
+        image.seek(page - 1)
+    return image
 
 
 def _is_right(image: Pillow.Image, kind: str, conversion: Conversion) -> bool:
@@ -147,29 +190,19 @@ def _is_deep(image: Pillow.Image) -> bool:
     return image.mode[0] in "IF"
 
 
+def _converted(image: Pillow.Image, kind: str, conversion: Conversion) -> Stored:
+    return _finished(_shallow(image, conversion), kind, conversion)
+
+
+def _finished(image: Pillow.Image, kind: str, conversion: Conversion) -> Stored:
+    return _encoded(_resized(image, conversion), kind, conversion)
+
+
 def _shallow(image: Pillow.Image, conversion: Conversion) -> Pillow.Image:
     """Return the image with 8 bits a channel, and turned."""
     if _is_deep(image):
-        image = Pillow.fromarray(_windowed(np.asarray(image), conversion.window, image.mode))
+        image = Pillow.fromarray(windowed(np.asarray(image), conversion.window, image.mode))
     return ImageOps.exif_transpose(image) if conversion.orient else image
-
-
-def _windowed(values: npt.NDArray[Any], window: Window | None, what: str) -> npt.NDArray[np.uint8]:
-    """Map values to 0 … 255."""
-    if window is None:
-        raise Refused(
-            "unsupported_type",
-            f"pixels of more than 8 bits ({what}), which training loaders turn white. Convert it to 8 bits with a window "
-            "of your choice, or build with --window (window=)",
-        )
-    if window == "file":
-        raise Refused("unsupported_type", "the file names no window. Build with --window range or two values")
-    numbers = values.astype(np.float64)
-    low, high = (numbers.min(), numbers.max()) if window == "range" else window
-    if not np.isfinite([low, high]).all():
-        raise Refused("corrupt_image", "it has pixels that are no numbers")
-    scaled = (numbers - low) / max(high - low, np.finfo(float).tiny)
-    return np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
 
 
 def _resized(image: Pillow.Image, conversion: Conversion) -> Pillow.Image:
@@ -195,56 +228,3 @@ def _encoded(image: Pillow.Image, kind: str, conversion: Conversion) -> Stored:
     else:
         image.save(buffer, "PNG", exif=b"")
     return Stored(buffer.getvalue(), image.width, image.height, image.mode, form, converted=True)
-
-
-def _dicom(payload: bytes, conversion: Conversion) -> Pillow.Image:
-    """Return the picture of a DICOM file with 8 bits a channel: rescaled, windowed, black on white turned round."""
-    try:
-        pydicom = importlib.import_module("pydicom")
-        pixels = importlib.import_module("pydicom.pixels")
-    except ImportError as error:
-        raise Refused("unsupported_type", "a DICOM file: install pydicom (captioner[dicom]) to convert it") from error
-    data = pydicom.dcmread(io.BytesIO(payload))
-    if str(data.get("BurnedInAnnotation", "")).upper() == "YES":
-        raise Refused("unsupported_type", "the file says that a patient's data are written into its pixels")
-    _check_frames(int(data.get("NumberOfFrames") or 1))
-    values = data.pixel_array
-    photometric = data.PhotometricInterpretation
-    if photometric == "PALETTE COLOR":
-        values = pixels.apply_color_lut(values, data)
-    if values.ndim == 3:
-        deep = values.dtype != np.uint8
-        return Pillow.fromarray(_windowed(values, conversion.window, "colour") if deep else values)
-    grey = _grey(data, pixels, values, conversion.window)
-    return Pillow.fromarray(255 - grey if photometric == "MONOCHROME1" else grey)
-
-
-def _grey(data: Any, pixels: Any, values: npt.NDArray[Any], window: Window | None) -> npt.NDArray[np.uint8]:
-    if window is None and values.dtype == np.uint8:
-        return values
-    values = pixels.apply_modality_lut(values, data)
-    if window != "file":
-        return _windowed(values, window, f"{data.BitsStored} bits")
-    if "VOILUTSequence" in data:
-        return _looked_up(data, values)
-    if "WindowCenter" not in data or "WindowWidth" not in data:
-        return _windowed(values, "file", "")
-    center, width = (float(np.atleast_1d(np.asarray(data[name].value))[0]) for name in ("WindowCenter", "WindowWidth"))
-    function = data.get("VOILUTFunction", "LINEAR")
-    if function == "SIGMOID":
-        return _windowed(1 / (1 + np.exp(-4 * (values - center) / width)), (0, 1), "")
-    if function == "LINEAR":  # PS3.3 C.11.2.1.2.1: half a value less, and a width that counts its ends
-        center, width = center - 0.5, max(width - 1, 1e-9)
-    return _windowed(values, (center - width / 2, center + width / 2), "")
-
-
-def _looked_up(data: Any, values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Apply a file's first VOI lookup table (pydicom 3.0 wraps around in tables of 8 bits with more than 256 entries)."""
-    item = data.VOILUTSequence[0]
-    entries, first, bits = (int(number) for number in item.LUTDescriptor)
-    table = item.LUTData
-    if isinstance(table, bytes):
-        order = "<" if data.file_meta.TransferSyntaxUID.is_little_endian else ">"
-        table = np.frombuffer(table, f"{order}u2" if len(table) >= 2 * (entries or 65536) else "u1")
-    places = np.clip(np.rint(values) - first, 0, (entries or 65536) - 1).astype(np.int64)
-    return _windowed(np.asarray(table)[places], (0, 2**bits - 1), "")

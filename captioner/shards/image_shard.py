@@ -1,16 +1,63 @@
-"""One image shard on its way to disk: hashed in a thread while the next images are read."""
+"""One image shard on its way to disk: hashed in threads while the next images are read."""
 
 import hashlib
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from captioner import atomic
 from captioner.shards import tar
 from captioner.shards.items import Loaded
-from captioner.shards.manifest import Image, Shard
+from captioner.shards.manifest import Row, Shard
 
-_TOGETHER = 1 << 20
+HASHES = 2
+"""Threads that hashing keeps busy: one for the archive, one for the images in it."""
+
+_PIECE = 1 << 20
+
+
+class _Piece:
+    """Whole members of an archive, one behind the other.
+
+    Images are copied into memory that is used again: fresh memory costs more for each than hashing it.
+    """
+
+    def __init__(self) -> None:
+        self._bytes = bytearray(_PIECE)
+        self.used = 0
+        self._images: list[tuple[int, int]] = []
+
+    def fits(self, size: int) -> bool:
+        """Say whether a member of a size has room; an empty piece makes room for any."""
+        wanted = self.used + tar.BLOCK + size + -size % tar.BLOCK
+        if wanted > len(self._bytes) and not self.used:
+            self._bytes = bytearray(wanted)
+        return wanted <= len(self._bytes)
+
+    def add(self, head: bytes, payload: bytes) -> None:
+        """Append a member that fits."""
+        begin = self.used + tar.BLOCK
+        end = begin + len(payload)
+        fill = tar.padding(len(payload))
+        self._bytes[self.used : begin] = head
+        self._bytes[begin:end] = payload
+        self._bytes[end : end + len(fill)] = fill
+        self._images.append((begin, end))
+        self.used = end + len(fill)
+
+    def view(self) -> memoryview:
+        """Return all members."""
+        return memoryview(self._bytes)[: self.used]
+
+    def hashes(self) -> list[str]:
+        """Return the SHA-256 of each image, in hex."""
+        view = self.view()
+        return [hashlib.sha256(view[begin:end]).hexdigest() for begin, end in self._images]
+
+    def clear(self) -> None:
+        """Make room for others."""
+        self.used = 0
+        self._images.clear()
 
 
 class ImageShard:
@@ -18,7 +65,7 @@ class ImageShard:
 
     Args:
         path: its final name.
-        pool: a thread to hash in.
+        pool: :data:`HASHES` threads to hash in.
 
     Raises:
         StorageError: it cannot be written.
@@ -28,13 +75,12 @@ class ImageShard:
         self._name = path.name
         self._file = atomic.Unfinished(path)
         self._pool = pool
-        self._rows: list[tuple[str, str, int, int, int, str, str, bool]] = []
-        self._members: list[tuple[bytes, bytes, bytes]] = []
-        self._held = 0
+        self._rows: list[tuple[str, str, tuple[Any, ...], tuple[int, int] | tuple[None, None]]] = []
         self._size = 0
         self._sha256 = hashlib.sha256()
         self._hashes: list[str] = []
-        self._hashing: Future[None] | None = None
+        self._filling, self._other = _Piece(), _Piece()
+        self._hashing: tuple[Future[None], Future[list[str]]] | None = None
 
     def add(self, image: Loaded) -> None:
         """Append an image.
@@ -42,36 +88,31 @@ class ImageShard:
         Raises:
             StorageError: the disk is full or cannot be written.
         """
-        item, stored = image.item, image.image
+        stored = image.image
         size = len(stored.payload)
-        self._rows.append(
-            (item.key, item.source, size, stored.width, stored.height, stored.mode, stored.type, stored.converted)
-        )
-        fill = tar.padding(size)
-        self._members.append((tar.header(f"{item.key}.{stored.type}", size), stored.payload, fill))
-        self._held += tar.BLOCK + size + len(fill)
-        if self._held >= _TOGETHER:
+        if not self._filling.fits(size):
             self._write()
+            self._filling.fits(size)
+        self._filling.add(tar.header(f"{image.key}.{stored.type}", size), stored.payload)
+        looks = size, stored.width, stored.height, stored.mode, stored.type, stored.converted
+        self._rows.append((image.key, image.source, looks, image.frame or (None, None)))
 
     def _write(self) -> None:
-        members, self._members = self._members, []
-        self._size += self._held
-        self._held = 0
-        self._wait()  # no more images in memory than are being hashed, and these
-        self._hashing = self._pool.submit(self._hash, members)
-        self._file.file.write(b"".join(part for member in members for part in member))
-
-    def _hash(self, members: list[tuple[bytes, bytes, bytes]]) -> None:
-        # Both hashes of an image in turn: the second finds it in the processor's cache.
-        for head, payload, fill in members:
-            self._hashes.append(hashlib.sha256(payload).hexdigest())
-            self._sha256.update(head)
-            self._sha256.update(payload)
-            self._sha256.update(fill)
+        """Write one piece, and hash it while the other one is filled."""
+        piece, members = self._filling, self._filling.view()
+        self._wait()
+        self._hashing = self._pool.submit(self._sha256.update, members), self._pool.submit(piece.hashes)
+        self._file.file.write(members)
+        self._size += piece.used
+        self._filling, self._other = self._other, piece
 
     def _wait(self) -> None:
+        """Wait until the other piece is hashed, and can be filled again."""
         if self._hashing is not None:
-            self._hashing.result()
+            archive, images = self._hashing
+            archive.result()
+            self._hashes += images.result()
+            self._other.clear()
 
     def end(self) -> None:
         """Append the archive's end; nothing can be added any more.
@@ -80,25 +121,24 @@ class ImageShard:
             StorageError: the disk is full or cannot be written.
         """
         self._write()
+        self._wait()
         end = tar.trailer(self._size)
         self._size += len(end)
-        self._wait()
         self._sha256.update(end)
         self._file.file.write(end)
 
-    def finish(self) -> tuple[Shard, list[Image]]:
+    def finish(self) -> tuple[Shard, list[Row]]:
         """Bring the shard to disk under its name; return what it holds.
 
         Raises:
             StorageError: the disk is full or cannot be written.
         """
         self._file.finish()
-        return Shard(self._name, len(self._rows), self._size, self._sha256.hexdigest()), list(self._images())
-
-    def _images(self) -> Iterator[Image]:
-        for row, sha256 in zip(self._rows, self._hashes, strict=True):
-            key, source, size, width, height, mode, kind, converted = row
-            yield Image(key, source, sha256, size, width, height, mode, kind, converted, self._name)
+        rows = [
+            (key, source, sha256, *looks, self._name, *frame)
+            for (key, source, looks, frame), sha256 in zip(self._rows, self._hashes, strict=True)
+        ]
+        return Shard(self._name, len(rows), self._size, self._sha256.hexdigest()), rows
 
     def give_up(self) -> None:
         """Delete what was written."""

@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import TypeVar
 
 from PIL.Image import DecompressionBombWarning
 
@@ -19,11 +18,11 @@ from captioner import atomic
 from captioner.errors import OutputError
 from captioner.shards import journal, manifest
 from captioner.shards.convert import NOTHING, Conversion, changes
-from captioner.shards.image_shard import ImageShard
+from captioner.shards.image_shard import HASHES, ImageShard
 from captioner.shards.index import KeyIndex
 from captioner.shards.items import ImageItem, ImageProblem, Loaded, load
 from captioner.shards.journal import Journal
-from captioner.shards.manifest import Manifest, Shard
+from captioner.shards.manifest import Manifest, Row, Shard, item_key
 
 _KEY = re.compile(r"(?!__)[A-Za-z0-9_-]{1,80}", re.ASCII)
 _DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
@@ -31,8 +30,23 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 """What Python makes of bytes in a file's name that are no UTF-8."""
 
 _PROGRESS = 64
+_KEYS = "a key has 1 to 80 of A-Z a-z 0-9 _ - and does not begin with two underscores"
+_HELD = ("key", "source", "frame", "frames")
+_DUPLICATE = "another image before it has the same key"
 
-Thing = TypeVar("Thing")
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """An item whose key the folder has: so many images, from the same file or from another one."""
+
+    item: ImageItem
+    images: int
+    moved: bool
+
+
+_Sifted = ImageItem | ImageProblem | _Held
+_Found = tuple[_Sifted, list[Loaded | ImageProblem]]
+"""An item, and what came of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +84,10 @@ def build_images(
 
     Items that the folder has already (the same key from the same source) are passed over without being opened; others
     go into new shards behind the old ones, which are never touched. If nothing is new, nothing in the folder is touched.
-    An interrupted build goes on where it stopped and ends with the same bytes. Memory does not grow with the number of
-    images but for 24 to 64 bytes each to recognise keys.
+    An interrupted build goes on where it stopped and ends with the same bytes. A file with several images (pages of a
+    TIFF, frames of a DICOM file, where such are converted) becomes one sample each, with keys ``KEY-f0001`` …
+
+    Memory does not grow with the number of images. Their keys are kept in a temporary file, about 60 bytes each.
 
     Args:
         items: the images, in the order in which they shall be stored.
@@ -98,9 +114,9 @@ def build_images(
         # Large images are decoded all the same; past a limit they are problems.
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", DecompressionBombWarning)
-        work = functools.partial(_load_new, decode=decode_check, conversion=conversion)
-        loaded = _counted(_loaded(build.sift(items), work, threads=decode_check or conversion != NOTHING), progress)
-        good = _without(problems, loaded)
+        work = functools.partial(load, decode=decode_check, conversion=conversion)
+        loaded = _loaded(build.sift(items), work, threads=decode_check or conversion != NOTHING)
+        good = build.sort_out(_counted(loaded, progress), problems)
         while (first := next(good, None)) is not None:
             build.begin()
             build.write_shard(chain([first], islice(good, per_shard - 1)))
@@ -116,7 +132,7 @@ class _Build:
         self.folder, self.dataset, self.per_shard = folder, dataset, per_shard
         self.conversion = changes(conversion)
         self._stack = stack
-        self._hasher = stack.enter_context(ThreadPoolExecutor(1, "hash"))
+        self._hasher = stack.enter_context(ThreadPoolExecutor(HASHES, "hash"))
         self._disk = stack.enter_context(ThreadPoolExecutor(1, "disk"))
         self._pending: Future[Shard] | None = None
         self.manifest: Manifest | None = None
@@ -125,7 +141,7 @@ class _Build:
         self.written = 0
         self.added = 0
         self.held = 0
-        self._index = KeyIndex()
+        self._index = stack.enter_context(KeyIndex())
         self._stamp = self._manifest_stamp()
 
     def _manifest_stamp(self) -> tuple[int, int] | None:
@@ -167,17 +183,19 @@ class _Build:
                     f"{self.conversion or 'none'}. Choose another folder."
                 )
             self.shards += self.manifest.shards
-            for key, source in self.manifest.rows("key", "source"):
-                self._index.add(key, source)
+            self._hold(self.manifest.rows(*_HELD))
         if self.journal is not None:
             finished = {shard.name for shard in self.shards}
             for entry in self.journal.entries():
                 if entry.shard.name in finished:  # killed between writing the manifest and removing the journal
                     continue
                 self.shards.append(entry.shard)
-                for image in entry.images:
-                    self._index.add(image.key, image.source)
+                places = [manifest.COLUMNS.index(name) for name in _HELD]
+                self._hold(tuple(row[place] for place in places) for row in entry.rows)
         self._check_files()
+
+    def _hold(self, images: Iterable[Row]) -> None:
+        self._index.hold(_by_item(images))
 
     def _check_files(self) -> None:
         known = {shard.name: shard.bytes for shard in self.shards}
@@ -202,35 +220,52 @@ class _Build:
     def _next_name(self) -> str:
         return f"{self.dataset}-{len(self.shards) + (self._pending is not None):06d}.tar"
 
-    def sift(self, items: Iterable[ImageItem]) -> Iterator[ImageItem | ImageProblem | None]:
-        """Yield what has to be read, problems with keys, and None for each image that the folder has already."""
+    def sift(self, items: Iterable[ImageItem]) -> Iterator[_Sifted]:
+        """Yield what has to be read, problems with keys, and the items that the folder has already."""
         for item in items:
             if not _KEY.fullmatch(item.key):
-                yield ImageProblem(
-                    item.key,
-                    item.source,
-                    "invalid_key",
-                    "a key has 1 to 80 of A-Z a-z 0-9 _ - and does not begin with two underscores",
-                )
+                yield ImageProblem(item.key, item.source, "invalid_key", _KEYS)
                 continue
             if _SURROGATE.search(item.source):
                 yield ImageProblem(item.key, item.source, "unreadable", "the file's name is not valid UTF-8; rename it")
                 continue
-            match self._index.see(item.key, item.source):
-                case "held":
-                    self.held += 1
-                    yield None
-                case "new":
-                    yield item
-                case "duplicate":
-                    yield ImageProblem(
-                        item.key, item.source, "duplicate_key", "another image before it has the same key"
-                    )
-                case "moved":
+            state, images = self._index.held(item.key, item.source)
+            yield item if state in ("no", "partly") else _Held(item, images, state == "moved")
+
+    def sort_out(self, found: Iterable[_Found], problems: list[ImageProblem]) -> Iterator[Loaded]:
+        """Yield the images that are new, in order; add problems to the list, and count what the folder has already.
+
+        Raises:
+            OutputError: a key stands for another file than before.
+        """
+        for what, images in found:
+            if isinstance(what, ImageProblem):
+                problems.append(what)
+                continue
+            item = what.item if isinstance(what, _Held) else what
+            if not self._index.first(item.key):
+                problems.append(ImageProblem(item.key, item.source, "duplicate_key", _DUPLICATE))
+                continue
+            if isinstance(what, _Held):
+                if what.moved:
                     raise OutputError(
                         f"{self.folder} has the key {item.key} from another file than {item.source}. Keys of a "
                         "dataset must stay with their images: choose another folder for the changed table."
                     )
+                self.held += what.images
+            for image in images:
+                if isinstance(image, ImageProblem):
+                    problems.append(image)
+                elif image.frame is None:
+                    yield image
+                elif self._index.held(image.key, image.source)[0] == "whole":  # from before an interruption
+                    self.held += 1
+                elif not _KEY.fullmatch(image.key):
+                    problems.append(ImageProblem(item.key, item.source, "invalid_key", _KEYS, image.frame[0]))
+                elif not self._index.first(image.key):
+                    problems.append(ImageProblem(item.key, item.source, "duplicate_key", _DUPLICATE, image.frame[0]))
+                else:
+                    yield image
 
     def write_shard(self, images: Iterable[Loaded]) -> None:
         """Write the next shard. It is brought to disk and recorded while the one behind it is written."""
@@ -267,10 +302,10 @@ class _Build:
         if self.journal is not None:
             for path in self.folder.glob(f"{self.dataset}-*.tar{atomic.TEMPORARY}"):
                 path.unlink()
-            old = () if self.manifest is None else self.manifest.images()
+            old = () if self.manifest is None else self.manifest.rows(*manifest.COLUMNS)
             before = 0 if self.manifest is None else len(self.manifest.shards)
             added = {shard.name for shard in self.shards[before:]}
-            new = (image for entry in self.journal.entries() if entry.shard.name in added for image in entry.images)
+            new = (row for entry in self.journal.entries() if entry.shard.name in added for row in entry.rows)
             manifest.write_manifest(total, chain(old, new))
             self.journal.remove()
         return ImageReport(
@@ -283,53 +318,45 @@ class _Build:
         )
 
 
+def _by_item(rows: Iterable[Row]) -> Iterator[tuple[str, str, int]]:
+    """Yield what the index is told of images: as parts of their items, and those of several also by themselves."""
+    for key, source, frame, frames in rows:
+        yield item_key(key, frame), source, frames or 1
+        if frame is not None:
+            yield key, source, 1
+
+
 def _loaded(
-    items: Iterable[ImageItem | ImageProblem | None],
-    work: Callable[[ImageItem | ImageProblem | None], Loaded | ImageProblem | None],
-    *,
-    threads: bool,
-) -> Iterator[Loaded | ImageProblem | None]:
+    sifted: Iterable[_Sifted], work: Callable[[ImageItem], list[Loaded | ImageProblem]], *, threads: bool
+) -> Iterator[_Found]:
     """Load items in their order, in threads a few ahead of the writer if that pays.
 
     Pillow frees the interpreter while it decodes, scales and encodes.
     """
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if not threads or workers == 1:
-        yield from map(work, items)
+        for what in sifted:
+            yield what, work(what) if isinstance(what, ImageItem) else []
         return
     with ThreadPoolExecutor(workers, "decode") as pool:
-        ahead: deque[Future[Loaded | ImageProblem | None] | None] = deque()
-        for item in items:
-            ahead.append(None if item is None else pool.submit(work, item))
+        ahead: deque[tuple[_Sifted, Future[list[Loaded | ImageProblem]] | None]] = deque()
+        for what in sifted:
+            ahead.append((what, pool.submit(work, what) if isinstance(what, ImageItem) else None))
             if len(ahead) > 2 * workers:
-                yield _result(ahead.popleft())
+                yield _result(*ahead.popleft())
         while ahead:
-            yield _result(ahead.popleft())
+            yield _result(*ahead.popleft())
 
 
-def _result(future: Future[Loaded | ImageProblem | None] | None) -> Loaded | ImageProblem | None:
-    return None if future is None else future.result()
+def _result(what: _Sifted, future: Future[list[Loaded | ImageProblem]] | None) -> _Found:
+    return what, [] if future is None else future.result()
 
 
-def _load_new(
-    item: ImageItem | ImageProblem | None, *, decode: bool, conversion: Conversion
-) -> Loaded | ImageProblem | None:
-    return None if item is None else load(item, decode=decode, conversion=conversion)
-
-
-def _counted(things: Iterable[Thing], progress: Callable[[int], None] | None) -> Iterator[Thing]:
+def _counted(found: Iterable[_Found], progress: Callable[[int], None] | None) -> Iterator[_Found]:
     done = 0
-    for done, thing in enumerate(things, 1):
-        yield thing
+    for done, each in enumerate(found, 1):
+        yield each
         if progress is not None and not done % _PROGRESS:
             progress(done)
     if progress is not None:
         progress(done)
-
-
-def _without(problems: list[ImageProblem], things: Iterable[Loaded | ImageProblem | None]) -> Iterator[Loaded]:
-    for thing in things:
-        if isinstance(thing, ImageProblem):
-            problems.append(thing)
-        elif thing is not None:
-            yield thing

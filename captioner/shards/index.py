@@ -1,74 +1,86 @@
-"""Which keys an image set holds, in a few bytes a key."""
+"""Which keys an image set holds and which came by, on disk: memory does not grow with their number."""
 
-from array import array
-from typing import Literal
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Literal, Self
 
-Seen = Literal["held", "moved", "duplicate", "new"]
+from captioner.errors import StorageError
 
-_CAME_BY = 1
-_MASK = (1 << 63) - 1
+_CACHE = 4_096
+"""Kilobytes that are kept in memory."""
 
 
 class KeyIndex:
-    """Maps keys to sources without keeping either: 64-bit hashes in an open-addressed table.
+    """Keys with their sources, in a nameless temporary file of about 60 bytes a key that goes with the process.
 
-    Takes 24 to 64 bytes a key, where a dictionary of strings takes a few hundred. Two of a million keys share a hash
-    with a probability of 3e-8; one of them would then be reported as a duplicate, never overwritten.
+    Raises:
+        StorageError: the temporary file cannot be written.
     """
 
     def __init__(self) -> None:
-        self._keys = array("Q", bytes(8 * 1024))
-        self._values = array("Q", bytes(8 * 1024))
-        self._used = 0
+        with _storage():
+            self._database = sqlite3.connect("", isolation_level=None)
+            self._database.executescript(
+                # Nothing has to survive: the file is made anew from manifest and journal each time.
+                f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -{_CACHE}; BEGIN;"
+                "CREATE TABLE held (key TEXT PRIMARY KEY, source TEXT, images INT, of INT) WITHOUT ROWID;"
+                "CREATE TABLE seen (key TEXT PRIMARY KEY) WITHOUT ROWID;"
+            )
+        self._holds_any = False
 
-    def __len__(self) -> int:
-        return self._used
+    def hold(self, images: Iterable[tuple[str, str, int]]) -> None:
+        """Record images that the set holds.
 
-    def _slot(self, wanted: int) -> int:
-        keys, mask = self._keys, len(self._keys) - 1
-        slot = wanted & mask
-        while keys[slot] and keys[slot] != wanted:
-            slot = (slot + 1) & mask
-        return slot
+        Args:
+            images: for each, the key of its item, its source, and how many images the file has. A file with several
+                comes once for each of them that is there.
+        """
+        with _storage():
+            self._database.executemany(
+                "INSERT INTO held VALUES (?, ?, 1, ?) ON CONFLICT DO UPDATE SET images = images + 1", images
+            )
+            self._holds_any = self._database.execute("SELECT 1 FROM held LIMIT 1").fetchone() is not None
 
-    def add(self, key: str, source: str) -> None:
-        """Record that the image set has the key, made from the source."""
-        self._put(_hash(key), _hash(source) << 1)
-
-    def see(self, key: str, source: str) -> Seen:
-        """Look up an item that comes by, and remember that it did.
+    def held(self, key: str, source: str) -> tuple[Literal["no", "partly", "whole", "moved"], int]:
+        """Say whether the set holds all images of an item, and how many.
 
         Returns:
-            ``held``: the image set has the key from this source. ``moved``: it has the key from another source.
-            ``duplicate``: the key came by before. ``new``: none of these.
+            ``moved``: it holds the key from another source.
         """
-        wanted = _hash(key)
-        slot = self._slot(wanted)
-        if not self._keys[slot]:
-            self._put(wanted, _CAME_BY)
-            return "new"
-        value = self._values[slot]
-        if value & _CAME_BY:
-            return "duplicate"
-        self._values[slot] = value | _CAME_BY
-        return "held" if value >> 1 == _hash(source) else "moved"
+        if not self._holds_any:
+            return "no", 0
+        with _storage():
+            found = self._database.execute("SELECT source, images, of FROM held WHERE key = ?", (key,)).fetchone()
+        if found is None:
+            return "no", 0
+        if found[0] != source:
+            return "moved", 0
+        return "whole" if found[1] == found[2] else "partly", found[1]
 
-    def _put(self, key: int, value: int) -> None:
-        if 3 * self._used >= 2 * len(self._keys):
-            self._grow()
-        slot = self._slot(key)
-        self._used += not self._keys[slot]
-        self._keys[slot], self._values[slot] = key, value
+    def first(self, key: str) -> bool:
+        """Say whether a key comes by for the first time."""
+        with _storage():
+            return self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (key,)).rowcount == 1
 
-    def _grow(self) -> None:
-        keys, values = self._keys, self._values
-        self._keys = array("Q", bytes(16 * len(self._keys)))
-        self._values = array("Q", bytes(16 * len(self._values)))
-        for key, value in zip(keys, values, strict=True):
-            if key:
-                slot = self._slot(key)
-                self._keys[slot], self._values[slot] = key, value
+    def close(self) -> None:
+        """Delete the temporary file."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
-def _hash(text: str) -> int:
-    return hash(text) & _MASK or 1
+@contextmanager
+def _storage() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StorageError(
+            f"cannot keep the list of keys in the temporary folder {tempfile.gettempdir()}: {error}. "
+            "Free some space there, or set TMPDIR to another folder."
+        ) from error

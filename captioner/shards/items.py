@@ -7,7 +7,9 @@ from pathlib import Path
 
 from captioner.images import HEAD, sniff
 from captioner.shards import tar
-from captioner.shards.convert import NOTHING, Conversion, Refused, Stored, accepts, stored
+from captioner.shards.convert import NOTHING, Conversion, Stored, accepts, stored
+from captioner.shards.manifest import frame_key
+from captioner.shards.windows import Refused
 
 _SMALL = 1 << 20
 """Bytes up to which a file is read before it is looked at."""
@@ -37,24 +39,35 @@ class ImageProblem:
         code: ``missing_image``, ``unreadable``, ``corrupt_image``, ``unsupported_type``,
             ``changed_while_read``, ``invalid_key`` or ``duplicate_key``.
         reason: one sentence for a person.
+        frame: which image of the file, from 1; None if it is about the file as a whole.
     """
 
     key: str
     source: str
     code: str
     reason: str
+    frame: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """An image in memory, ready to be written."""
+    """An image in memory, ready to be written.
 
-    item: ImageItem
+    Attributes:
+        key: its own: that of the item, and of a file with several images the frame's number behind it.
+        source: as in the item.
+        image: what is stored.
+        frame: which image of the file, from 1, and of how many; None for a file with one image.
+    """
+
+    key: str
+    source: str
     image: Stored
+    frame: tuple[int, int] | None = None
 
 
-def load(item: ImageItem | ImageProblem, *, decode: bool, conversion: Conversion = NOTHING) -> Loaded | ImageProblem:
-    """Read an image into memory and look at it; a problem passes through.
+def load(item: ImageItem, *, decode: bool, conversion: Conversion = NOTHING) -> list[Loaded | ImageProblem]:
+    """Read an image into memory and look at it.
 
     The bytes that are looked at and returned are the same: the file is read once.
 
@@ -62,15 +75,25 @@ def load(item: ImageItem | ImageProblem, *, decode: bool, conversion: Conversion
         item: what to read.
         conversion: what may be changed; by default nothing.
         decode: decode every pixel, which finds files that were cut off; otherwise only the header is read.
+
+    Returns:
+        The image; or each image of a file with several, where such files may be converted.
     """
-    if isinstance(item, ImageProblem):
-        return item
     try:
         kind, payload = _read(item.path, conversion)
-        image = stored(payload, kind, conversion, decode=decode)
+        found = stored(payload, kind, conversion, decode=decode)
     except Refused as refused:
-        return ImageProblem(item.key, item.source, refused.code, refused.reason)
-    return Loaded(item, image)
+        return [ImageProblem(item.key, item.source, refused.code, refused.reason)]
+    total = len(found)
+    if total > 1:
+        return [_frame(item, image, number, total) for number, image in found.items()]
+    return [Loaded(item.key, item.source, image) for image in found.values() if isinstance(image, Stored)]
+
+
+def _frame(item: ImageItem, image: Stored | Refused, number: int, total: int) -> Loaded | ImageProblem:
+    if isinstance(image, Refused):
+        return ImageProblem(item.key, item.source, image.code, f"image {number} of {total}: {image.reason}", number)
+    return Loaded(frame_key(item.key, number), item.source, image, (number, total))
 
 
 def _read(path: Path, conversion: Conversion) -> tuple[str, bytes]:

@@ -8,25 +8,26 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from captioner import atomic
 from captioner.errors import OutputError
-from captioner.shards.manifest import Image, Shard
+from captioner.shards.manifest import COLUMNS, Row, Shard
 
 NAME = "building.jsonl"
 
-_RECORDED = [field.name for field in fields(Image) if field.name != "shard"]
+_SHARD = COLUMNS.index("shard")
+"""Not written with each image: it is that of the line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One finished shard and its images."""
+    """One finished shard and the rows of its images, as the manifest will have them."""
 
     shard: Shard
-    images: list[Image]
+    rows: list[Row]
 
 
 class Journal:
@@ -103,10 +104,10 @@ class Journal:
                 line = line[os.write(self._descriptor, line) :]
             os.fsync(self._descriptor)
 
-    def add(self, shard: Shard, images: Sequence[Image]) -> None:
-        """Record a shard that stands on disk under its final name."""
-        columns = [[getattr(image, name) for name in _RECORDED] for image in images]
-        self._append({"shard": [shard.name, shard.samples, shard.bytes, shard.sha256], "images": columns})
+    def add(self, shard: Shard, rows: Sequence[Row]) -> None:
+        """Record a shard that stands on disk under its final name, and the manifest's rows of its images."""
+        images = [row[:_SHARD] + row[_SHARD + 1 :] for row in rows]
+        self._append({"shard": [shard.name, shard.samples, shard.bytes, shard.sha256], "images": images})
 
     def entries(self) -> Iterator[Entry]:
         """Yield what is recorded, in order."""
@@ -116,7 +117,7 @@ class Journal:
             match line:
                 case {"shard": [*shard], "images": [*images]}:
                     entry = Shard(*shard)
-                    yield Entry(entry, [Image(*(*image, entry.name)) for image in images])
+                    yield Entry(entry, [(*image[:_SHARD], entry.name, *image[_SHARD:]) for image in images])
                 case _:
                     raise OutputError(f"{self.path} is damaged. Delete the folder and build it again.")
 

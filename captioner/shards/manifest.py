@@ -31,6 +31,7 @@ VERSION = 1
 
 _METADATA = b"captioner"
 _ROW_GROUP = 4_096
+_MARK = "-f"
 _COLUMNS = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
@@ -43,8 +44,26 @@ _COLUMNS = pa.schema(
         pa.field("type", pa.string(), nullable=False),
         pa.field("converted", pa.bool_(), nullable=False),
         pa.field("shard", pa.string(), nullable=False),
+        pa.field("frame", pa.int32()),
+        pa.field("frames", pa.int32()),
     ]
 )
+COLUMNS = tuple(_COLUMNS.names)
+_OPTIONAL = frozenset({"frame", "frames"})
+"""What manifests have that were written since files with several images are converted."""
+
+Row = tuple[Any, ...]
+"""The columns of one image."""
+
+
+def frame_key(key: str, frame: int) -> str:
+    """Return the key of one image of a file with several, from the key of the file and the image's number."""
+    return f"{key}{_MARK}{frame:04d}"
+
+
+def item_key(key: str, frame: int | None) -> str:
+    """Return the key of the file that an image came from: the opposite of :func:`frame_key`."""
+    return key if frame is None else key.removesuffix(f"{_MARK}{frame:04d}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +80,8 @@ class Image:
         type: ``jpg`` or ``png``: what its bytes are, and the extension of its member.
         converted: whether it was changed on the way; otherwise its bytes are those of the file.
         shard: the file name of its shard.
+        frame: which image of a file with several it is, from 1; None for files with one.
+        frames: how many images such a file has.
     """
 
     key: str
@@ -73,6 +94,8 @@ class Image:
     type: str
     converted: bool
     shard: str
+    frame: int | None = None
+    frames: int | None = None
 
     @property
     def member(self) -> str:
@@ -121,7 +144,7 @@ class Manifest:
 
     def images(self) -> Iterator[Image]:
         """Yield every row, in shard order."""
-        return (Image(*row) for row in self.rows(*_COLUMNS.names))
+        return (Image(*row) for row in self.rows(*COLUMNS))
 
     def rows(self, *columns: str) -> Iterator[tuple[Any, ...]]:
         """Yield the named columns of every row, in shard order.
@@ -132,7 +155,7 @@ class Manifest:
         try:
             with _opened(self.folder / NAME) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
                 for batch in file.iter_batches(_ROW_GROUP, columns=list(columns)):
-                    yield from zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
+                    yield from zip(*(_values(batch, name) for name in columns), strict=True)
         except (OSError, pa.ArrowException, KeyError, ValueError) as error:
             raise _unreadable(self.folder, error) from error
 
@@ -141,6 +164,12 @@ class Manifest:
         rows = self.rows("key")
         for shard in self.shards:
             yield shard, [key for (key,) in islice(rows, shard.samples)]
+
+    def items_by_shard(self) -> Iterator[tuple[Shard, list[tuple[str, str]]]]:
+        """Yield every shard with the keys of its samples, in order, each with the key of the item that it came from."""
+        rows = self.rows("key", "frame")
+        for shard in self.shards:
+            yield shard, [(key, item_key(key, frame)) for key, frame in islice(rows, shard.samples)]
 
 
 def read_manifest(folder: Place) -> Manifest:
@@ -168,8 +197,12 @@ def read_manifest(folder: Place) -> Manifest:
     return manifest
 
 
-def write_manifest(manifest: Manifest, images: Iterable[Image]) -> None:
+def write_manifest(manifest: Manifest, rows: Iterable[Row]) -> None:
     """Write the manifest and what follows from it. The same image set gives the same bytes.
+
+    Args:
+        manifest: what the metadata say.
+        rows: all images in shard order, each a tuple of :data:`COLUMNS`.
 
     Raises:
         StorageError: the disk is full or cannot be written.
@@ -189,8 +222,9 @@ def write_manifest(manifest: Manifest, images: Iterable[Image]) -> None:
         atomic.replacing(folder / NAME) as file,
         pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
     ):
-        for rows in _grouped(images, _ROW_GROUP):
-            columns = [pa.array([getattr(row, column.name) for row in rows], column.type) for column in schema]
+        pending = iter(rows)
+        while group := list(islice(pending, _ROW_GROUP)):
+            columns = [pa.array(c, f.type) for c, f in zip(zip(*group, strict=True), schema, strict=True)]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=_ROW_GROUP)
     write_sums(folder, manifest.shards, (NAME, SIZES))
 
@@ -246,15 +280,11 @@ def _opened(path: Place) -> AbstractContextManager[Any]:
     return path.open("rb") if isinstance(path, Remote) else nullcontext(path)
 
 
-def _grouped(images: Iterable[Image], size: int) -> Iterator[list[Image]]:
-    group: list[Image] = []
-    for image in images:
-        group.append(image)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
+def _values(batch: pa.RecordBatch, name: str) -> list[Any]:
+    if name in _OPTIONAL and name not in batch.schema.names:
+        return [None] * len(batch)
+    values: list[Any] = batch.column(name).to_pylist()
+    return values
 
 
 def _unreadable(folder: Place, error: Exception) -> ShardError:

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from captioner.shards import ImageItem
+
+RAMP = np.arange(0, 4096, 16, dtype=np.uint16).reshape(16, 16)
+"""An image of twelve bits."""
 
 
 def items_in(root: Path, count: int, *, start: int = 0) -> list[ImageItem]:

@@ -468,16 +468,23 @@ def test_a_build_that_is_killed_at_any_moment_ends_with_the_same_bytes(tmp_path)
     assert contents(tmp_path / "images") == contents(tmp_path / "whole")
 
 
-def test_the_key_index_tells_held_new_duplicate_and_moved_apart():
-    index = KeyIndex()
-    for i in range(5000):
-        index.add(f"k{i}", f"s{i}")
-    assert {index.see(f"k{i}", f"s{i}") for i in range(4000)} == {"held"}
-    assert {index.see(f"k{i}", f"s{i}") for i in range(4000)} == {"duplicate"}
-    assert {index.see(f"k{i}", "other") for i in range(4000, 5000)} == {"moved"}
-    assert {index.see(f"n{i}", f"s{i}") for i in range(5000)} == {"new"}
-    assert {index.see(f"n{i}", f"s{i}") for i in range(5000)} == {"duplicate"}
-    assert len(index) == 10_000
+def test_the_key_index_tells_apart_what_is_held_and_what_came_by():
+    with KeyIndex() as index:
+        assert index.held("k1", "s1") == ("no", 0)
+        index.hold((f"k{i}", f"s{i}", 1) for i in range(5000))
+        assert {index.held(f"k{i}", f"s{i}") for i in range(5000)} == {("whole", 1)}
+        assert {index.held(f"k{i}", "other") for i in range(5000)} == {("moved", 0)}
+        assert index.held("n1", "s1") == ("no", 0)
+        assert all(index.first(f"k{i}") for i in range(5000))
+        assert not any(index.first(f"k{i}") for i in range(5000))
+
+
+def test_the_key_index_counts_the_images_of_a_file_with_several():
+    with KeyIndex() as index:
+        index.hold([("scan", "scan.dcm", 3), ("scan", "scan.dcm", 3)])
+        assert index.held("scan", "scan.dcm") == ("partly", 2)
+        index.hold([("scan", "scan.dcm", 3)])
+        assert index.held("scan", "scan.dcm") == ("whole", 3)
 
 
 def test_a_disk_that_is_full_when_the_journal_is_written_is_said_clearly(tmp_path, make_items, monkeypatch):
