@@ -2,15 +2,20 @@
 
 import statistics
 import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from captioner.agreement import Checker
 from captioner.answers import answer_schema, parse_answer
-from captioner.engines import Engine, Request, Sampling
+from captioner.engines import Answer, Engine, Request, Sampling
+from captioner.engines.openai import OpenAIEngine
+from captioner.errors import EngineError
 from captioner.prompts import Prompt
 from captioner.schema import LabelSchema, hash_of
 from captioner.triplets import Labels, make_triplet
+
+_SEVERAL, _AGAIN = "trial-several", "trial-again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +24,16 @@ class Trial:
 
     Attributes:
         model: who answered.
+        address: where; None for an engine without one.
+        error: why it cannot be used at all; None if it can.
         requests, answered: sent, and with an answer.
         readable: answers with captions in the form that was asked for.
         captions, agreeing: captions in them, and those that agree with their labels.
+        structure: how JSON is asked for (strict, json_schema, json_object, none); None for an engine that settles it itself.
+        draws_several: several answers are drawn to one question; None where that was not found out.
+        repeats: the same question with the same seed gives the same answer; None where that was not found out.
+        counts_tokens: answers say how many tokens they took.
+        at_once: how many requests the server has been trusted with at once; None for an engine without a server.
         median_seconds, slowest_seconds: of a request.
         seconds: of the whole trial.
         prompt_tokens, completion_tokens: of all answers.
@@ -31,19 +43,50 @@ class Trial:
     """
 
     model: str
-    requests: int
-    answered: int
-    readable: int
-    captions: int
-    agreeing: int
-    median_seconds: float
-    slowest_seconds: float
-    seconds: float
-    prompt_tokens: int
-    completion_tokens: int
-    problems: dict[str, int]
-    notes: tuple[str, ...]
-    advice: tuple[str, ...]
+    address: str | None = None
+    error: str | None = None
+    requests: int = 0
+    answered: int = 0
+    readable: int = 0
+    captions: int = 0
+    agreeing: int = 0
+    structure: str | None = None
+    draws_several: bool | None = None
+    repeats: bool | None = None
+    counts_tokens: bool = False
+    at_once: int | None = None
+    median_seconds: float = 0.0
+    slowest_seconds: float = 0.0
+    seconds: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    problems: dict[str, int] | None = None
+    notes: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
+
+    @property
+    def usable(self) -> bool:
+        """Whether a run can be expected to succeed."""
+        return self.requests > 0 and self.answered == self.requests and self.readable > 0
+
+
+async def try_servers(
+    engine: Engine, schema: LabelSchema, prompt: Prompt, *, requests: int, sampling: Sampling
+) -> list[Trial]:
+    """Try each server of an engine, one after the other.
+
+    Raises:
+        EngineError: the engine has one server, and that cannot be used.
+    """
+    if not isinstance(engine, OpenAIEngine) or len(engine.settings.endpoints) < 2:
+        return [await try_engine(engine, schema, prompt, requests=requests, sampling=sampling)]
+    trials = []
+    for one in engine.apart():
+        try:
+            trials.append(await try_engine(one, schema, prompt, requests=requests, sampling=sampling))
+        except EngineError as error:
+            trials.append(Trial(one.model, one.address, error=str(error)))
+    return trials
 
 
 async def try_engine(
@@ -51,67 +94,93 @@ async def try_engine(
 ) -> Trial:
     """Ask for ten captions of a few classes and look at what comes back.
 
+    Beyond these requests, a server gets two: one for several answers to a question, and one a second time.
+
     Raises:
         EngineError: the engine cannot be used.
     """
     checker = Checker(schema)
-    questions: dict[str, Request] = {}
-    for number in range(requests):
-        code = schema.codes[number % len(schema.codes)]
-        triplet = make_triplet(schema, Labels((code,)))
-        drawn = Sampling(sampling.temperature, sampling.top_p, sampling.max_tokens, number)
-        messages = prompt.render(schema, triplet, 10)
-        key = f"trial-{number}-{hash_of([code, number])}"
-        questions[key] = Request(key, messages, triplet, 10, drawn, answer_schema(10))
-    problems: dict[str, int] = {}
-    times, readable, agreeing, total, prompt_tokens, completion_tokens = [], 0, 0, 0, 0, 0
+    server = engine if isinstance(engine, OpenAIEngine) else None
+    questions = {q.key: q for q in (_question(schema, prompt, i, sampling) for i in range(requests))}
+    first = next(iter(questions))
+    extra = []
+    if server is not None:
+        extra = [
+            replace(questions[first], key=_SEVERAL, sampling=replace(questions[first].sampling, n=2)),
+            replace(questions[first], key=_AGAIN),
+        ]
+    problems: Counter[str] = Counter()
+    answers: dict[str, Answer] = {}
+    readable = agreeing = total = 0
     try:
         await engine.check()
         begin = time.perf_counter()
         async for answer in engine.answers(questions.values()):
-            if answer.text is None:
-                faults = [answer.error or "no answer"]
-            else:
-                times.append(answer.seconds)
-                prompt_tokens += answer.prompt_tokens
-                completion_tokens += answer.completion_tokens
-                captions, faults = parse_answer(answer)
-                readable += bool(captions)
-                total += len(captions)
-                findings = questions[answer.key].triplet.findings
-                agreeing += sum(checker.check(c, findings).agrees for c in captions)
-            for fault in faults:
-                problems[fault] = problems.get(fault, 0) + 1
+            answers[answer.key] = answer
+            captions, faults = parse_answer(answer) if answer.text is not None else ([], [answer.error or "no answer"])
+            readable += bool(captions)
+            total += len(captions)
+            findings = questions[answer.key].triplet.findings
+            agreeing += sum(checker.check(c, findings).agrees for c in captions)
+            problems.update(faults)
         seconds = time.perf_counter() - begin
+        more = {answer.key: answer.text async for answer in engine.answers(extra)} if extra else {}
     finally:
         await engine.close()
-    capabilities = getattr(engine, "capabilities", None)
-    return Trial(
+    good = [a for a in answers.values() if a.text is not None]
+    several, again = more.get(_SEVERAL), more.get(_AGAIN)
+    trial = Trial(
         model=engine.model,
+        address=server.address if server else None,
         requests=requests,
-        answered=len(times),
+        answered=len(good),
         readable=readable,
         captions=total,
         agreeing=agreeing,
-        median_seconds=statistics.median(times) if times else 0.0,
-        slowest_seconds=max(times, default=0.0),
+        structure=server.capabilities.structured if server else None,
+        draws_several=None if server is None or several is None else server.capabilities.draws_several,
+        repeats=None if again is None or answers[first].text is None else answers[first].text == again,
+        counts_tokens=any(a.completion_tokens for a in good),
+        at_once=server.concurrency if server else None,
+        median_seconds=statistics.median(a.seconds for a in good) if good else 0.0,
+        slowest_seconds=max((a.seconds for a in good), default=0.0),
         seconds=seconds,
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-        problems=problems,
-        notes=tuple(capabilities.notes) if capabilities else (),
-        advice=tuple(_advice(len(times), requests, readable, agreeing / total if total else 0.0, problems)),
+        prompt_tokens=sum(a.prompt_tokens for a in good),
+        completion_tokens=sum(a.completion_tokens for a in good),
+        problems=dict(problems),
+        notes=tuple(server.capabilities.notes) if server else (),
+    )
+    return replace(trial, advice=tuple(_advice(trial, server.settings.concurrency if server else None)))
+
+
+def _question(schema: LabelSchema, prompt: Prompt, number: int, sampling: Sampling) -> Request:
+    code = schema.codes[number % len(schema.codes)]
+    triplet = make_triplet(schema, Labels((code,)))
+    key = f"trial-{number}-{hash_of([code, number])}"
+    return Request(
+        key, prompt.render(schema, triplet, 10), triplet, 10, replace(sampling, seed=number), answer_schema(10)
     )
 
 
-def _advice(answered: int, requests: int, readable: int, agreement: float, problems: dict[str, int]) -> Sequence[str]:
-    advice = []
-    if answered < requests:
+def _advice(trial: Trial, allowed: int | None) -> Sequence[str]:
+    problems, advice = trial.problems or {}, []
+    if trial.answered < trial.requests:
         advice.append("requests fail: look at the reasons above, then at engine.concurrency and engine.timeout")
     if any("too long" in p for p in problems):
         advice.append("answers are cut off: raise sampling.max_tokens, or ask for fewer captions")
-    elif readable < answered:
+    elif any("control character" in p for p in problems):
+        advice.append(
+            "answers hold control characters: with vLLM, serve with "
+            """--structured-outputs-config '{"backend":"guidance","disable_any_whitespace":true}'"""
+        )
+    elif trial.readable < trial.answered:
         advice.append("answers are not in the form asked for: serve with structured output, or take a larger model")
-    if readable and agreement < 0.5:
+    if trial.readable and trial.agreeing < 0.5 * trial.captions:
         advice.append("most captions disagree with their labels: another model or prompt will cost less than repairs")
+    if trial.structure in {"json_object", "none"} and trial.readable == trial.answered:
+        advice.append("the form of answers is left to the model: a server that enforces a JSON Schema saves repairs")
+    if trial.answered and not trial.counts_tokens:
+        advice.append("tokens are not counted: limits.cost and engine.tokens_per_minute cannot be kept")
+    if trial.at_once is not None and trial.at_once == allowed and trial.requests >= 4 * trial.at_once:
+        advice.append(f"it bears all of engine.concurrency={allowed} at once: try more")
     return advice

@@ -44,8 +44,9 @@ class Capabilities:
         notes: each change, in a sentence.
     """
 
-    def __init__(self, model: str, structured: Structured, extra_body: Mapping[str, Any]) -> None:
+    def __init__(self, model: str, structured: Structured, extra_body: Mapping[str, Any], where: str = "") -> None:
         self._model = model
+        self._where = where or model
         self._extra = dict(extra_body)
         self._levels = list(_ALLOWED[structured])
         self._token_field = "max_tokens"  # noqa: S105
@@ -60,6 +61,11 @@ class Capabilities:
     def structured(self) -> str:
         """The level in use: strict, json_schema, json_object or none."""
         return self._levels[0]
+
+    @property
+    def draws_several(self) -> bool:
+        """Whether ``n`` answers are drawn at once, as far as is known."""
+        return "n" not in self._left_out
 
     @property
     def unproven(self) -> bool:
@@ -146,7 +152,7 @@ class Capabilities:
     def _changed(self, note: str) -> bool:
         self.version += 1
         self.notes.append(note)
-        _logger.warning("%s: %s", self._model, note)
+        _logger.warning("%s: %s", self._where, note)
         return True
 
     def _ask_for_structure(self, body: dict[str, Any], schema: dict[str, Any]) -> None:

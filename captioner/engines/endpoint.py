@@ -60,7 +60,9 @@ class Endpoint:
         self.model = settings.model
         self.weight = weight
         self.connection = Connection(settings)
-        self.capabilities = Capabilities(settings.model, settings.structured, settings.extra_body)
+        self.capabilities = Capabilities(
+            settings.model, settings.structured, settings.extra_body, self.connection.address
+        )
         self.admission = Admission(settings.concurrency)
         self.health = Health()
         self._seconds: deque[float] = deque(maxlen=_REMEMBERED)
