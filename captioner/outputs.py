@@ -1,19 +1,21 @@
 """The files that a run leaves: support sets, rejects, captions, and the pipeline as it was resolved."""
 
-import itertools
+import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from captioner import atomic
-from captioner.schema import LabelSchema
-from captioner.store import Ledger
+from captioner.store import FINISHED, Attempt, Ledger
 from captioner.tables import SampleTable
+from captioner.triplets import Triplet
+
+_PART = 5_000
 
 _CAPTION = pa.struct(
     [("caption", pa.string()), ("source", pa.string()), ("round", pa.int32()), ("original", pa.string())]
@@ -54,77 +56,88 @@ CAPTIONS = pa.schema(
 )
 
 
-def support_sets(schema: LabelSchema, ledger: Ledger) -> list[dict[str, Any]]:
-    """Return the finished support sets in an order that does not depend on who answered first."""
-    order = {code: i for i, code in enumerate(schema.codes)}
-    sets = []
-    for triplet, status, _ in ledger.states():
-        if status not in {"complete", "filled"}:
-            continue
-        provenance = [
-            {"caption": c.caption, "source": c.source, "round": attempt.round, "original": c.original}
-            for attempt in ledger.attempts(triplet.id)
-            for c in attempt.captions
-            if c.accepted
-        ]
-        sets.append(
-            {
-                "triplet": triplet.id,
-                "modality": triplet.modality,
-                "anatomy": triplet.anatomy,
-                "findings": list(triplet.findings),
-                "negatives": list(triplet.negatives),
-                "attributes": list(triplet.attributes),
-                "status": status,
-                "captions": [p["caption"] for p in provenance],
-                "provenance": provenance,
-            }
-        )
-    return sorted(sets, key=lambda s: ([order[c] for c in s["findings"]], s["triplet"]))
+def write_sets(
+    folder: Path, ledger: Ledger, triplets: Sequence[Triplet], progress: Callable[[int], None] = lambda _: None
+) -> None:
+    """Write ``support_sets.parquet`` (finished sets) and ``rejected.parquet`` (refused captions, faulty answers).
+
+    Args:
+        folder: the run's folder.
+        ledger: the run's; it is read once, and little of it is held at a time.
+        triplets: the order of the rows; triplets of the ledger that are not among them come last.
+        progress: called now and then with the number of triplets handled.
+    """
+    with (
+        _writing(folder / "support_sets.parquet", SUPPORT_SETS) as sets,
+        _writing(folder / "rejected.parquet", REJECTED) as rejected,
+    ):
+        for done, (triplet, status, attempts) in enumerate(ledger.histories(t.id for t in triplets), 1):
+            if status in FINISHED:
+                sets.add(_support_set(triplet, status, attempts))
+            for row in _rejected(triplet, attempts):
+                rejected.add(row)
+            if done % _PART == 0:
+                progress(done)
 
 
-def rejected(ledger: Ledger) -> list[dict[str, Any]]:
-    """Return every caption that was refused, and every answer that had a fault as a whole."""
-    rows = []
-    for triplet, _, _ in ledger.states():
-        for attempt in ledger.attempts(triplet.id):
-            base = {
-                "triplet": triplet.id,
-                "findings": list(triplet.findings),
-                "round": attempt.round,
-                "kind": attempt.kind,
-            }
-            rows += [base | {"caption": None, "codes": ["bad_answer"], "issues": p} for p in attempt.problems]
-            rows += [
-                base
-                | {
-                    "caption": c.caption,
-                    "codes": list(dict.fromkeys(i["code"] for i in c.issues if i["level"] == "error")),
-                    "issues": json.dumps(c.issues, ensure_ascii=False),
-                }
-                for c in attempt.captions
-                if not c.accepted
-            ]
-    return sorted(rows, key=lambda r: (r["triplet"], r["round"]))
+def _support_set(triplet: Triplet, status: str, attempts: Sequence[Attempt]) -> dict[str, Any]:
+    provenance = [
+        {"caption": c.caption, "source": c.source, "round": attempt.round, "original": c.original}
+        for attempt in attempts
+        for c in attempt.captions
+        if c.accepted
+    ]
+    return {
+        "triplet": triplet.id,
+        "modality": triplet.modality,
+        "anatomy": triplet.anatomy,
+        "findings": list(triplet.findings),
+        "negatives": list(triplet.negatives),
+        "attributes": list(triplet.attributes),
+        "status": status,
+        "captions": [p["caption"] for p in provenance],
+        "provenance": provenance,
+    }
 
 
-def caption_table(samples: SampleTable, set_of: Sequence[Mapping[str, Any] | None]) -> Iterator[dict[str, Any]]:
-    """Yield one row for each sample that has a support set.
+def _rejected(triplet: Triplet, attempts: Sequence[Attempt]) -> Iterator[dict[str, Any]]:
+    for attempt in attempts:
+        base = {
+            "triplet": triplet.id,
+            "findings": list(triplet.findings),
+            "round": attempt.round,
+            "kind": attempt.kind,
+        }
+        for problem in attempt.problems:
+            yield base | {"caption": None, "codes": ["bad_answer"], "issues": problem}
+        for c in attempt.captions:
+            if not c.accepted:
+                codes = list(dict.fromkeys(i["code"] for i in c.issues if i["level"] == "error"))
+                issues = json.dumps(c.issues, ensure_ascii=False)
+                yield base | {"caption": c.caption, "codes": codes, "issues": issues}
+
+
+def caption_table(
+    samples: SampleTable, triplet_of: Iterable[Triplet], captions: Callable[[Triplet], Sequence[str] | None]
+) -> Iterator[dict[str, Any]]:
+    """Yield one row for each sample that has captions.
 
     Args:
         samples: the samples.
-        set_of: each sample's support set, or None.
+        triplet_of: each sample's.
+        captions: gives a triplet's.
     """
     frame = samples.frame
-    for key, image, split, found in zip(frame["key"], frame["image"], frame["split"], set_of, strict=True):
+    for key, image, split, triplet in zip(frame["key"], frame["image"], frame["split"], triplet_of, strict=True):
+        found = captions(triplet)
         if found is not None:
             yield {
                 "key": key,
                 "image": image,
                 "split": None if pd.isna(split) else split,
-                "labels": found["findings"],
-                "triplet": found["triplet"],
-                "captions": found["captions"],
+                "labels": triplet.findings,
+                "triplet": triplet.id,
+                "captions": found,
             }
 
 
@@ -136,12 +149,37 @@ def write_rejected_rows(path: Path, rejects: pd.DataFrame) -> None:
 
 def write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
     """Write a Parquet file whole or not at all, in pieces of bounded size."""
-    with atomic.replacing(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        for part in _batched(rows, 10_000):
-            writer.write_table(pa.Table.from_pylist(list(part), schema=schema))
+    with _writing(path, schema) as table:
+        for row in rows:
+            table.add(row)
 
 
-def _batched(rows: Iterable[Mapping[str, Any]], size: int) -> Iterator[list[Mapping[str, Any]]]:
-    rows = iter(rows)
-    while part := list(itertools.islice(rows, size)):
-        yield part
+class _Table:
+    """A Parquet file that is being written."""
+
+    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._writer = pq.ParquetWriter(file, schema, compression="zstd")
+        self._rows: list[Mapping[str, Any]] = []
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        self._rows.append(row)
+        if len(self._rows) == _PART:
+            self._write()
+
+    def finish(self) -> None:
+        self._write()
+        self._writer.close()
+
+    def _write(self) -> None:
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+            self._rows = []
+
+
+@contextlib.contextmanager
+def _writing(path: Path, schema: pa.Schema) -> Iterator[_Table]:
+    with atomic.replacing(path) as file:
+        table = _Table(file, schema)
+        yield table
+        table.finish()

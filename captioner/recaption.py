@@ -47,8 +47,9 @@ def rewrite_captions(
     plan.with_images = True  # the image shards say which images there are
     sets = _sets(folder / _SETS)
     _check(plan, sets, folder / _SETS)
+    captions = {each["triplet"]: each["captions"] for each in sets}
     with atomic.storage(plan.out), lock(plan.out):
-        report = write_captions(plan, folder, sets, progress)
+        report = write_captions(plan, folder, lambda triplet: captions.get(triplet.id), progress)
     assert report is not None
     return report
 
@@ -81,7 +82,7 @@ def _spec(folder: Path, record: Mapping[str, Any], data: Path | None) -> Pipelin
 
 def _sets(path: Path) -> list[dict[str, Any]]:
     try:
-        found: list[dict[str, Any]] = pq.read_table(path, columns=["triplet", "findings", "captions"]).to_pylist()
+        found: list[dict[str, Any]] = pq.read_table(path, columns=["triplet", "captions"]).to_pylist()
     except (OSError, pa.ArrowException, KeyError) as error:
         raise OutputError(f"{path} cannot be read: {error}. Start the run again to write it again.") from None
     return found
@@ -94,7 +95,6 @@ def _check(plan: Plan, sets: list[dict[str, Any]], path: Path) -> None:
     for each in sets:
         if (triplet := triplets.get(each["triplet"])) is None:
             continue
-        each["findings"] = list(triplet.findings)
         for caption in each["captions"]:
             verdict = verdict_of(checker, triplet, caption)
             if not verdict.agrees:

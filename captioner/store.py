@@ -13,7 +13,8 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -30,6 +31,9 @@ Status = Literal["open", "complete", "filled", "incomplete", "failed"]
 open: there is something to ask. complete: as many accepted captions as wanted, from the engine. filled: completed by the
 built-in writer. incomplete: given up, with fewer. failed: its last request got no answer; open again at the next start.
 """
+
+FINISHED = frozenset({"complete", "filled"})
+"""States in which a triplet has its whole set of captions."""
 
 _FORMAT = 2
 _TABLES = """
@@ -498,15 +502,42 @@ class Ledger:
         ):
             yield _triplet(name, text), status, accepted
 
-    def histories(self) -> Iterator[tuple[Triplet, Status, list[Attempt]]]:
-        """Yield every triplet with its state and its rounds, in one pass."""
+    def histories(self, first: Iterable[str] = ()) -> Iterator[tuple[Triplet, Status, list[Attempt]]]:
+        """Yield every triplet with its state and its rounds: those whose ids are given, in that order, then all others."""
         self.commit()
-        rows = self._db.execute(
-            f"SELECT position, id, triplets.triplet, status, a.{_ATTEMPT.replace(', ', ', a.')} "
-            "FROM triplets LEFT JOIN attempts a ON a.triplet = position ORDER BY position, a.round"
-        )
-        for (_, name, text, status), rounds in groupby(rows, key=lambda row: row[:4]):
-            yield _triplet(name, text), status, [_attempt(*row[4:]) for row in rounds if row[4] is not None]
+        positions = self._in_order(first)
+        for start in range(0, len(positions), _READ_AHEAD):
+            part = positions[start : start + _READ_AHEAD].tolist()
+            rows = self._db.execute(
+                f"SELECT position, id, triplets.triplet, status, a.{_ATTEMPT.replace(', ', ', a.')} "
+                "FROM triplets LEFT JOIN attempts a ON a.triplet = position "
+                f"WHERE position IN ({','.join('?' * len(part))}) ORDER BY position, a.round",
+                part,
+            )
+            found = {
+                position: (_triplet(name, text), status, [_attempt(*row[4:]) for row in rounds if row[4] is not None])
+                for (position, name, text, status), rounds in groupby(rows, key=lambda row: row[:4])
+            }
+            yield from (found[position] for position in part)
+
+    def _in_order(self, first: Iterable[str]) -> "array[int]":
+        """Return all positions, those of the ids that are given first."""
+        wanted = list(first)
+        rows = self._db.execute("SELECT position, id FROM triplets ORDER BY position").fetchall()
+        if [name for _, name in rows] == wanted:
+            return array("q", [position for position, _ in rows])
+        place = {name: position for position, name in rows}
+        given = [place.pop(name) for name in wanted if name in place]
+        return array("q", [*given, *place.values()])
+
+    def finished_captions(self, triplet: str) -> list[str] | None:
+        """Return a triplet's accepted captions in the order in which they came; None if its set is not finished."""
+        self.commit()
+        row = self._db.execute("SELECT position, status FROM triplets WHERE id = ?", (triplet,)).fetchone()
+        if row is None or row[1] not in FINISHED:
+            return None
+        rounds = self._db.execute("SELECT captions FROM attempts WHERE triplet = ? ORDER BY round", row[:1])
+        return [c.caption for (text,) in rounds for c in map(_caption, json.loads(text)) if c.accepted]
 
     def totals(self) -> Totals:
         """Return counts over the whole ledger."""

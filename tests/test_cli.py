@@ -272,7 +272,11 @@ def test_progress_is_logged_as_json_lines_where_that_is_asked_for(captioner, dem
     code, _, err = captioner("run", "demo", "--data", demo / "data", "--out", demo / "out", "--log-json")
     assert code == 0
     events = [json.loads(line) for line in err.splitlines()]
-    assert [e["stage"] for e in events if e["event"] == "stage"][-2:] == ["captioning", "writing captions"]
+    assert [e["stage"] for e in events if e["event"] == "stage"][-3:] == [
+        "captioning",
+        "writing support sets",
+        "writing captions",
+    ]
 
 
 @pytest.fixture
