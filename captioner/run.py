@@ -6,6 +6,7 @@ one, in a folder of its own beside the same image shards.
 
 import asyncio
 import contextlib
+import functools
 import json
 import re
 import signal
@@ -34,6 +35,8 @@ from captioner.shards import CaptionReport, ImageItem, ImageReport, build_captio
 from captioner.store import Ledger, Totals
 from captioner.tables import SampleTable, read_samples
 from captioner.triplets import Triplet, distinct
+
+_REMEMBERED = 10_000
 
 
 class Reporter(Protocol):
@@ -386,11 +389,15 @@ async def _stages(plan: Plan, ledger: Ledger, folder: Path, report: Reporter) ->
     finally:
         for engine in plan.engines:
             await engine.close()
-    report.start("writing captions", None)
-    sets = outputs.support_sets(plan.schema, ledger)
-    outputs.write_parquet(folder / "support_sets.parquet", sets, outputs.SUPPORT_SETS)
-    outputs.write_parquet(folder / "rejected.parquet", outputs.rejected(ledger), outputs.REJECTED)
-    write_captions(plan, folder, sets)
+    report.start("writing support sets", len(plan.triplets))
+    outputs.write_sets(folder, ledger, plan.triplets, report.advance)
+
+    @functools.lru_cache(_REMEMBERED)
+    def captions(triplet: Triplet) -> Sequence[str] | None:
+        return ledger.finished_captions(triplet.id)
+
+    report.start("writing captions", len(plan.samples.frame))
+    write_captions(plan, folder, captions, report.advance)
     summary = _summarise(plan, ledger, images, stopped)
     atomic.write(folder / "summary.json", (json.dumps(asdict(summary), indent=2, ensure_ascii=False) + "\n").encode())
     return summary
@@ -441,7 +448,10 @@ async def _generate(plan: Plan, ledger: Ledger, report: Reporter) -> str | None:
     """Caption every triplet; return why it stopped before all were done, or None."""
     asked = plan.asked
     ledger.add_triplets(asked)
-    report.start("captioning", len(asked))
+    here = ledger.totals().triplets
+    others = sum(here.values()) - len(asked)  # of an earlier state of the label table; nobody asks about them now
+    only = frozenset(t.id for t in asked) if others else None
+    report.start("captioning", len(asked) + others)
 
     def changed() -> None:
         totals = ledger.totals()
@@ -451,7 +461,7 @@ async def _generate(plan: Plan, ledger: Ledger, report: Reporter) -> str | None:
         plan.schema, plan.prompt, plan.engine, ledger, plan.settings, limits=plan.limits, judge=plan.judge
     )
     with _drained_by_ctrl_c(generator, report):
-        await generator.run(frozenset(t.id for t in asked), _seldom(changed))
+        await generator.run(only, _seldom(changed))
     changed()
     return generator.stopped
 
@@ -505,24 +515,35 @@ def _seldom(action: Callable[[], None]) -> Callable[[], None]:
 
 
 def write_captions(
-    plan: Plan, folder: Path, sets: Sequence[Mapping[str, Any]], progress: Callable[[int], None] | None = None
+    plan: Plan,
+    folder: Path,
+    captions: Callable[[Triplet], Sequence[str] | None],
+    progress: Callable[[int], None] | None = None,
 ) -> CaptionReport | None:
-    """Write caption shards beside the images, or, without images, a table of captions."""
-    by_triplet = {s["triplet"]: s for s in sets}
-    set_of = [by_triplet.get(t.id) for t in plan.triplets]
+    """Write caption shards beside the images, or, without images, a table of captions.
+
+    Args:
+        plan: what the run is made of.
+        folder: the run's folder.
+        captions: gives a triplet's support set, None if it is not finished.
+        progress: called now and then with the number of images handled.
+    """
     if not plan.with_images:
-        rows = outputs.caption_table(plan.samples, [set_of[i] for i in plan.index])
+        rows = outputs.caption_table(plan.samples, (plan.triplets[i] for i in plan.index), captions)
         outputs.write_parquet(folder / "captions.parquet", rows, outputs.CAPTIONS)
         return None
     run = plan.run
-    records = [
-        s and {"captions": s["captions"], "labels": s["findings"], "triplet": s["triplet"], "run": run} for s in set_of
-    ]
     triplet_of = dict(zip(plan.samples.frame["key"], plan.index.tolist(), strict=True))
 
     def record(key: str) -> Mapping[str, Any] | None:
         place = triplet_of.get(key)
-        return None if place is None else records[place]
+        if place is None:
+            return None
+        triplet = plan.triplets[place]
+        found = captions(triplet)
+        if found is None:
+            return None
+        return {"captions": found, "labels": triplet.findings, "triplet": triplet.id, "run": run}
 
     return build_captions(plan.out / "images", folder / "captions", captions=record, run=run, progress=progress)
 
