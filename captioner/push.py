@@ -20,7 +20,7 @@ from captioner.folder import MARKER, lock, marker
 from captioner.shards import journal, manifest
 from captioner.shards.captions import RECORD, CaptionRecord, read_record
 from captioner.shards.manifest import PUSHING, SIZES, SUMS, Manifest, Shard, file_hash, read_manifest, read_sums
-from captioner.storage import Remote, place
+from captioner.storage import Place, Remote, place
 
 _WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs"})
 """Storage in which an object appears whole or not at all."""
@@ -29,7 +29,7 @@ _AT_ONCE = 4
 _OF_A_RUN = ("support_sets.parquet", "captions.parquet", "summary.json", "pipeline.yaml")
 
 Progress = Callable[[int, int], None]
-"""Called with the number of shards handled and the number of all."""
+"""Called with the number of shards handled, from 0 on, and the number of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class PushReport:
     left_out: Mapping[str, str]
 
 
-def push(out: Path, target: str | Remote, *, run: str | None = None, progress: Progress | None = None) -> PushReport:
+def push(out: Path, target: str | Place, *, run: str | None = None, progress: Progress | None = None) -> PushReport:
     """Put an output folder's shards, manifests, support sets and summaries into object storage, as far as they are new.
 
     Args:
@@ -59,7 +59,7 @@ def push(out: Path, target: str | Remote, *, run: str | None = None, progress: P
         target: the folder to put them into, ``s3://bucket/folder``: empty, or one that an earlier push of this dataset
             went into.
         run: push the captions of this run alone; otherwise those of every finished run.
-        progress: called after each shard.
+        progress: called at first and after each shard.
 
     Raises:
         UsageError: there is nothing to push, no such run, or the target is no object storage.
@@ -242,6 +242,7 @@ class _Push:
         self.there = dict(target.files())
         self.put = self.bytes = self.kept = 0
         self._progress, self._shards, self._handled = progress, shards, 0
+        self._advance(0)
 
     def claim(self, dataset: str) -> None:
         """Make the target this dataset's, before anything else is put there.
@@ -294,19 +295,17 @@ class _Push:
             else:
                 todo.append(shard)
         self.kept += len(done)
-        self._advance(len(done))
-        changed = [path for path in each.others if not self._same(each.out, path)]
-        last = each.last if each.last and (todo or changed or not self._same(each.out, each.last)) else None
+        if done:
+            self._advance(len(done))
         if any(known.get(shard.name, shard.sha256) != shard.sha256 for shard in todo):
             # Nothing there may vouch for shards that are about to be replaced, and for the others something must.
             self._write_journal(each.folder, done)
-            if each.last in self.there:
+            if each.last and self.there.pop(each.last, None) is not None:
                 (self.target / each.last).unlink()
         self._put_shards(each, todo, done)
-        for path in changed:
-            self._put(each.out, path)
-        if last:
-            self._put(each.out, last)
+        for path in (*each.others, each.last):
+            if path and not self._same(each.out, path):
+                self._put(each.out, path)
         if f"{each.folder}/{PUSHING}" in self.there:
             (self.target / each.folder / PUSHING).unlink()
 
@@ -366,5 +365,5 @@ class _Push:
 
     def _advance(self, shards: int) -> None:
         self._handled += shards
-        if self._progress is not None and shards:
+        if self._progress is not None:
             self._progress(self._handled, self._shards)

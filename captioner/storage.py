@@ -235,7 +235,7 @@ class Remote:
             raise UsageError(
                 f"{self}: what lies there cannot be listed over {self.protocol}. Use a folder or a bucket."
             )
-        with _explained(self, "list"):
+        with _explained(self, "list", needed=True):
             system = _filesystem(self)
             found = system.find(self._path, detail=True)
             prefix = system._strip_protocol(self._path).rstrip("/") + "/"  # noqa: SLF001 - fsspec's way to compare names

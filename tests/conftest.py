@@ -1,9 +1,12 @@
 """What all tests share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.s3 import ENVIRONMENT, Bucket, Server
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 REAL_DATA = Path(os.environ.get("CAPTIONER_REAL_DATA", REPOSITORY.parent / "shared" / "data"))
@@ -15,3 +18,24 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"needs real label tables and images: set CAPTIONER_REAL_DATA (looked in {REAL_DATA})")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[Server]:
+    """A real S3 server on this machine."""
+    for package in ("moto", "s3fs", "flask_cors"):
+        pytest.importorskip(package, reason="needs s3fs, moto[s3], flask and flask-cors")
+    server = Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """An empty bucket, in an environment that leads to it."""
+    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL_S3": s3_server.endpoint}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
+    s3_server.wire.mend()
+    yield s3_server.new_bucket()
+    s3_server.wire.mend()

@@ -58,17 +58,23 @@ def shards_build(
 
 @shards_app.command("verify")
 def shards_verify(
-    folder: Annotated[Path, typer.Argument(help="An output folder, or a folder of shards.")], as_json: JsonFlag = False
+    folder: Annotated[str, typer.Argument(help="An output folder, or a folder of shards: a path or a URL.")],
+    as_json: JsonFlag = False,
 ) -> None:
     """Find truncated shards, flipped bits, and shards that do not belong: what readers pass over in silence.
 
     Example: captioner shards verify out/chestxray14
+
+    In object storage: captioner shards verify s3://bucket/chestxray14
     """
     from captioner.shards import verify
+    from captioner.storage import Place, place
 
-    images = folder / "images"
-    runs = sorted(folder.glob("runs/*/captions"))
-    folders = [images, *runs] if images.is_dir() else [folder]
+    top = place(folder)
+    images = top / "images"
+    runs: list[Place] = [*top.glob("runs/*/captions")]
+    runs.sort(key=str)
+    folders = [images, *runs] if images.is_dir() else [top]
     problems = [(each, p) for each in folders for p in verify(each, images=images if each in runs else None)]
     if as_json:
         print_json([{"folder": str(each)} | asdict(p) for each, p in problems])
@@ -100,6 +106,39 @@ def shards_captions(
     if done.missing:
         out.print(f"{done.missing:,} images have no captions in this run: start it again to caption them")
         raise typer.Exit(1)
+
+
+@shards_app.command("push")
+def shards_push(
+    folder: Annotated[Path, typer.Argument(help="An output folder.")],
+    target: Annotated[str, typer.Argument(help="Where to: s3://BUCKET/FOLDER.")],
+    run: Annotated[str | None, typer.Option("--run", help="This run's captions alone; otherwise all.")] = None,
+) -> None:
+    """Put shards, manifests, support sets and summaries into object storage, as far as they are not there yet.
+
+    Credentials are taken from the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE …). Push again after an interruption.
+
+    Example: captioner shards push out/chestxray14 s3://bucket/chestxray14
+    """
+    from captioner.push import push
+    from captioner.storage import place
+
+    there = place(target)
+    with stoppable(), reporter() as report:
+
+        def told(shards: int, total: int) -> None:
+            if shards:
+                report.advance(shards)
+            else:
+                report.start("putting shards", total)
+
+        done = push(folder, there, run=run, progress=told)
+    what = (
+        f"{count(done.put, 'object')} put ({done.bytes / 1e6:,.1f} MB), {count(done.kept, 'shard')} were there already"
+    )
+    out.print(f"{there}: {what}", markup=False)
+    for name, reason in done.left_out.items():
+        out.print(f"run {name} was left out: {reason}", markup=False)
 
 
 @shards_app.command("export")
