@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 import pandas as pd
@@ -23,6 +22,7 @@ import yaml
 
 from captioner import agreement, atomic, engines, outputs
 from captioner.engines import Engine, Sampling
+from captioner.engines.secrets import without_secrets
 from captioner.errors import PipelineError, SchemaError, did_you_mean
 from captioner.folder import claim, lock
 from captioner.generate import Generator, Limits, LoopSettings
@@ -588,13 +588,13 @@ IMAGE_CODES = frozenset(
 def _resolved(plan: Plan) -> str:
     """Return the run's own pipeline file: every setting, what the names stood for, and no secret."""
     settings = plan.spec.model_dump(mode="json", by_alias=True, exclude={"engine", "judge"})
-    engine = {"name": plan.engine.name, "model": plan.engine.model} | _without_secrets(plan.spec.engine)
+    engine = {"name": plan.engine.name, "model": plan.engine.model} | without_secrets(plan.spec.engine)
     judge: dict[str, Any] = {}
     if plan.judge is not None and plan.spec.judge is not None:
         model = {"name": plan.judge.engine.name, "model": plan.judge.engine.model}
         of = plan.spec.judge.model_dump(mode="json", include={"of"})
         judge = {
-            "judge": {"engine": model | _without_secrets(plan.spec.judge.engine), **of},
+            "judge": {"engine": model | without_secrets(plan.spec.judge.engine), **of},
             "judge_text": INSTRUCTIONS,
         }
     record = settings | {
@@ -606,15 +606,3 @@ def _resolved(plan: Plan) -> str:
         "prompt_text": plan.prompt.sources,
     }
     return yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=120)
-
-
-def _without_secrets(engine: Mapping[str, Any]) -> dict[str, Any]:
-    """Headers, bodies, and the user part and query of a URL may hold keys: they are not written down."""
-    safe = dict(engine)
-    for key in ("headers", "extra_body"):
-        if safe.get(key):
-            safe[key] = dict.fromkeys(safe[key], "(not stored)")
-    if isinstance(safe.get("base_url"), str):
-        url = urlsplit(safe["base_url"])
-        safe["base_url"] = urlunsplit((url.scheme, url.netloc.rpartition("@")[2], url.path, "", ""))
-    return safe
