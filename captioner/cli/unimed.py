@@ -1,6 +1,6 @@
 """The command that builds UniMed's outputs."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -91,7 +91,7 @@ def unimed(
             built = build(output, sources[output.name], out_dir, per_shard=size, progress=report.advance)
             done.append((output.name, built))
     skipped = [] if only else [s for s in states if s.output not in chosen]
-    _print_built(done, skipped, data, as_json=as_json)
+    _print_built(done, skipped, data, runs, as_json=as_json)
     if skipped or not all(built.complete for _, built in done):
         raise typer.Exit(1)
 
@@ -136,7 +136,16 @@ def _print_states(states: "Sequence[State]", runs: dict[str, list[Path]], *, as_
     out.print("Any output can also be built from captions of your own: --captions NAME=OUT")
 
 
-def _print_built(done: "Sequence[tuple[str, Built]]", skipped: "Sequence[State]", data: Path, *, as_json: bool) -> None:
+def _print_built(
+    done: "Sequence[tuple[str, Built]]",
+    skipped: "Sequence[State]",
+    data: Path,
+    runs: Container[str],
+    *,
+    as_json: bool,
+) -> None:
+    from captioner.unimed import OUTPUTS
+
     if as_json:
         outputs = [{"name": name} | asdict(built) | {"folder": str(built.folder)} for name, built in done]
         print_json({"outputs": outputs, "not_built": {s.output.name: list(s.missing) for s in skipped}})
@@ -149,6 +158,8 @@ def _print_built(done: "Sequence[tuple[str, Built]]", skipped: "Sequence[State]"
     for name, built in done:
         for note, number in built.notes.items():
             out.print(f"{name}: {count(number, 'sample')}: {_NOTES[note]}")
+        if name not in runs and (tars := -(-built.samples // 1000)) != (its := OUTPUTS[name].tars):
+            out.print(f"{name}: UniMed's own fills {count(its, 'tar')} of 1,000 samples, this one {tars:,}")
         if built.rejected:
             codes = ", ".join(f"{code} {number:,}" for code, number in built.rejected.items())
             out.print(f"{name}: left out: {codes}; see {built.folder}/rejected_rows.csv", markup=False)

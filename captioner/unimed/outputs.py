@@ -26,6 +26,7 @@ class Output:
             for all its CSV files in alphabetical order.
         images: where image names may start, below the dataset's folder, the documented place first.
         read: how rows are read.
+        tars: how many of 1,000 samples UniMed has of it (run_configs_400m.py, train_data).
         tag: the mark of its joined captions, without underscores around it; None where a text is one caption.
         drawn: from how many captions the training loader draws.
         passed_over: files of an annotation folder that do not belong to it.
@@ -37,6 +38,7 @@ class Output:
     annotations: tuple[tuple[str, ...], ...]
     images: tuple[str, ...]
     read: Reader
+    tars: int
     tag: str | None = None
     drawn: int = texts.DRAWN
     passed_over: frozenset[str] = frozenset()
@@ -178,6 +180,7 @@ _ALL = (
         (("chexpert_with_captions_only_frontal_view.csv",),),
         ("", ".."),
         _of_three_columns(partial(texts.listed, tag="chexpert")),
+        212,
         "chexpert",
     ),
     Output(
@@ -192,6 +195,7 @@ _ALL = (
         ),
         ("", "2.0.0/files", "2.1.0/files", "files"),
         _mimic,
+        270,
         "mimiccxr",
     ),
     Output(
@@ -201,6 +205,7 @@ _ALL = (
         (("filter_cap.json",), ("openai_refined_concepts.json",)),
         ("image", "images", ""),
         _openi,
+        7,
         "openi",
         drawn=1,
     ),
@@ -211,6 +216,7 @@ _ALL = (
         (("Chest-Xray8_with_captions.csv",),),
         ("images", *(f"images_{i:03d}/images" for i in range(1, 13))),
         _of_three_columns(partial(texts.listed, tag="chestxray8")),
+        113,
         "chestxray8",
     ),
     Output(
@@ -225,6 +231,7 @@ _ALL = (
         ),
         ("", "radiology_ai"),
         _of_three_columns(partial(texts.listed, tag="radimagenet", strip=False)),
+        1049,
         "radimagenet",
     ),
     Output(
@@ -234,6 +241,7 @@ _ALL = (
         (_LISTS,),
         ("",),
         _retina,
+        155,
         "all_retina_merged",
         passed_over=frozenset(
             {_DEN, _MM_RETINAL, "28_OIA-DDR_revised.csv", "07_LAG_revised.csv", "01_EYEPACS_revised.csv"}
@@ -246,6 +254,7 @@ _ALL = (
         ((f"{_LISTS[0]}/{_DEN}", _DEN),),
         ("",),
         _of_columns("image", "categories", texts.category),
+        13,
         "all_retina_merged",
     ),
     Output(
@@ -255,6 +264,7 @@ _ALL = (
         ((f"{_LISTS[0]}/{_MM_RETINAL}", _MM_RETINAL),),
         ("",),
         _of_columns("image", "caption", texts.as_is),
+        6,
         "all_retina_merged",
     ),
     Output(
@@ -264,6 +274,7 @@ _ALL = (
         (("quilt_1M_lookup.csv",),),
         ("quilt_1m", ""),
         _of_columns(2, 1, texts.plain),
+        1018,
     ),
     Output(
         "pmc_oa",
@@ -272,6 +283,7 @@ _ALL = (
         (("pmc_oa.jsonl",),),
         ("caption_T060_filtered_top4_sep_v0_subfigures", "images"),
         _pmc_oa,
+        1645,
     ),
     Output(
         "rocov2",
@@ -280,6 +292,7 @@ _ALL = (
         (("train_captions.csv",),),
         ("train",),
         _of_columns(0, 1, texts.plain, suffix=".jpg"),
+        61,
     ),
     Output(
         "llava_med_alignment",
@@ -288,6 +301,7 @@ _ALL = (
         (("llava_med_alignment_500k_filtered.json",),),
         ("images",),
         _alignment,
+        468,
     ),
     Output(
         "llava_med_instruct",
@@ -296,6 +310,7 @@ _ALL = (
         (("llava_med_instruct_fig_captions.json",),),
         ("images",),
         _instruct,
+        265,
     ),
 )
 

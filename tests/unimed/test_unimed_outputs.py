@@ -3,6 +3,7 @@
 import pytest
 
 from captioner.unimed import OUTPUTS
+from tests.conftest import REPOSITORY
 from tests.unimed.conftest import rejected, tars
 from tests.unimed.rules import SAMPLES, write_tars
 
@@ -44,3 +45,16 @@ def test_an_output_has_the_bytes_that_its_rules_say(name, size, whole_data, buil
     assert tars(done.folder) == tars(tmp_path / "theirs")
     assert done.samples > 3
     assert sorted(row["code"] for row in rejected(done.folder)) == LEFT_OUT.get(name, [])
+
+
+def test_the_page_on_unimed_names_every_output_with_its_folders_and_files():
+    page = (REPOSITORY / "docs/unimed.md").read_text("utf-8").splitlines()
+    for output in OUTPUTS.values():
+        row = next(line for line in page if line.startswith(f"| `{output.name}` | `{output.dataset[0]}`"))
+        files = [place.rpartition("/")[2] for places in output.annotations for place in places]
+        assert all(name in row for name in files)
+        assert f"| {output.tars:,} |" in row
+        assert output.tag is None or f"_{output.tag}_" in "\n".join(page) or output.name.startswith("retina")
+    for output in OUTPUTS.values():
+        for name in output.passed_over:
+            assert name in "\n".join(page)
