@@ -73,15 +73,15 @@ def look(data: Path, output: Output) -> State:
     for places in output.annotations:
         found = next((folder / place for place in places if (folder / place).exists()), None)
         if found is None:
-            missing.append(f"no {folder / places[0]}")
+            missing.append(f"{folder / places[0]} is not there")
             continue
         paths = [found] if found.is_file() else _tables(found, output)
         if not paths:
-            missing.append(f"no CSV files in {found}")
+            missing.append(f"{found} holds no CSV files")
         files += [File(path, path.relative_to(data).as_posix()) for path in paths]
     images = next(iter(_roots(folder, output)), None)
     if images is None:
-        missing.append(f"no image folder {folder / output.images[0]}")
+        missing.append(f"the image folder {folder / output.images[0]} is not there")
     return State(output, tuple(files), images, tuple(missing))
 
 
@@ -94,7 +94,7 @@ def from_files(data: Path, output: Output) -> "FileSource":
     state = look(data, output)
     if not state.ready:
         raise UsageError(
-            f"{output.name}: {'; '.join(state.missing)}. Put it there as UniMed's documentation says, or use the captions "
+            f"{output.name}: {'; '.join(state.missing)}. Lay it out as UniMed's documentation says, or use the captions "
             f"of a run of your own: --captions {output.name}=OUT."
         )
     folder = _dataset(data, output)

@@ -231,7 +231,7 @@ class TestTexts:
 class TestFilesAsAWhole:
     def test_a_missing_file_is_named_with_its_place_and_the_other_way(self, data):
         (data / made.CHESTXRAY8).unlink()
-        with pytest.raises(UsageError, match=rf"no {data / made.CHESTXRAY8}\..*--captions chestxray8=OUT"):
+        with pytest.raises(UsageError, match=rf"{data / made.CHESTXRAY8} is not there\..*--captions chestxray8=OUT"):
             from_files(data, OUTPUTS["chestxray8"])
 
     @pytest.mark.parametrize("name", OUTPUTS)
