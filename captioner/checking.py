@@ -7,7 +7,7 @@ from captioner.agreement import Checker, Verdict
 from captioner.agreement.repair import repair_in_code
 from captioner.agreement.sets import NEAR_DUPLICATE, twin_of, words_of
 from captioner.answers import parse_answer
-from captioner.engines import Answer
+from captioner.engines import SEPARATOR, Answer
 from captioner.schema import LabelSchema
 from captioner.store import Attempt, CheckedCaption, PackedAttempt
 from captioner.triplets import Triplet
@@ -21,8 +21,9 @@ class Round(NamedTuple):
         number: which round of the triplet it is.
         kind: ``ask``, ``repair`` or ``regenerate``.
         key: of the request.
-        text: of the answer.
+        text: of the answer; None when the model said nothing.
         finish_reason: as the server said it.
+        silence: why it said nothing.
         earlier: the captions of earlier rounds that were accepted.
     """
 
@@ -30,8 +31,9 @@ class Round(NamedTuple):
     number: int
     kind: str
     key: str
-    text: str
+    text: str | None
     finish_reason: str | None
+    silence: str | None
     earlier: tuple[str, ...]
 
 
@@ -57,9 +59,14 @@ class AnswerCheck:
 
     def attempt(self, round_: Round) -> PackedAttempt:
         """Read the captions of an answer and check each."""
+        if round_.text is None:
+            problem = round_.silence or "the answer is empty"
+            return Attempt(round_.number, round_.kind, round_.key, (problem,), ()).packed()
         captions, problems = parse_answer(Answer(round_.key, round_.text, round_.finish_reason))
         missing = self._wanted - len(round_.earlier)
-        if captions and len(captions) != missing:
+        few, many = len(captions) < missing, len(captions) > missing
+        # Of several answers to one question, each is asked for its share, rounded up.
+        if captions and (few or (many and SEPARATOR not in round_.text)):
             problems.append(f"{len(captions)} captions where {missing} were asked for")
         checked = self.captions(round_.triplet, captions, round_.earlier)
         return Attempt(round_.number, round_.kind, round_.key, tuple(problems), tuple(checked)).packed()

@@ -21,10 +21,11 @@ from typing import Any, Literal
 from captioner.agreement.sets import NEAR_DUPLICATE
 from captioner.answers import MAX_CAPTION, answer_schema
 from captioner.checking import AnswerCheck, Round
-from captioner.engines import Answer, Engine, Message, Request, Sampling
+from captioner.engines import SEPARATOR, Answer, Engine, Message, Request, Sampling
 from captioner.errors import EngineError
 from captioner.judge import CaptionJudge
 from captioner.pool import Pool, processes_for
+from captioner.prices import Price
 from captioner.prompts import Failure, Prompt
 from captioner.schema import LabelSchema, hash_of
 from captioner.store import Attempt, CheckedCaption, Ledger, OpenTriplet, PackedAttempt, Status
@@ -49,7 +50,9 @@ class LoopSettings:
         regenerations: how often it is then asked afresh.
         fill: let the built-in writer complete what is left; such captions are marked ``rules``.
         near_duplicate: two captions whose sets of words overlap by this share (Jaccard) or more are one.
-        sampling: how answers are drawn; the seed is the run's, each request derives its own.
+        sampling: how answers are drawn; the seed is the run's, each request derives its own; of ``n`` answers to a question,
+            each is asked for its share of the captions.
+        temperatures: of the first round, the second …, the last one of all others; none: that of ``sampling``.
     """
 
     captions: int = 10
@@ -58,6 +61,18 @@ class LoopSettings:
     fill: bool = True
     near_duplicate: float = NEAR_DUPLICATE
     sampling: Sampling = field(default_factory=Sampling)
+    temperatures: tuple[float, ...] = ()
+
+    def temperature(self, number: int) -> float | None:
+        """Return the temperature of a round."""
+        if not self.temperatures:
+            return self.sampling.temperature
+        return self.temperatures[min(number, len(self.temperatures) - 1)]
+
+    def share(self, missing: int) -> tuple[int, int]:
+        """Return into how many answers to a question missing captions are split, and how many each is asked for."""
+        answers = min(self.sampling.n, missing)
+        return answers, -(-missing // answers)
 
     @property
     def rounds(self) -> int:
@@ -71,19 +86,15 @@ class Limits:
 
     Attributes:
         requests: questions in this session; None is no limit.
-        cost: of all tokens in the ledger, in the unit of the prices; None is no limit.
-        input_price: of a million prompt tokens.
-        output_price: of a million completion tokens.
+        cost: of all answers in the ledger, in the unit of the prices; None is no limit.
+        price: of the model.
+        judge_price: of the judge's model.
     """
 
     requests: int | None = None
     cost: float | None = None
-    input_price: float = 0.0
-    output_price: float = 0.0
-
-    def cost_of(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """Return what tokens cost."""
-        return (prompt_tokens * self.input_price + completion_tokens * self.output_price) / 1e6
+    price: Price = Price()
+    judge_price: Price = Price()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +166,7 @@ class Generator:
         self._sent = 0
         self._cost = 0.0
         self._barren: list[str] | None = []
-        self._schemas: dict[int, tuple[dict[str, Any], str]] = {}
+        self._schemas: dict[tuple[int, float | None, int], tuple[dict[str, Any], str]] = {}
         self._asked: dict[str, _Asked] = {}
         self._system = "", sha256()
         self._inbox: list[Answer] = []
@@ -188,7 +199,7 @@ class Generator:
             self.ledger.set_meta("checker", version)
         self.ledger.reopen()
         totals = self.ledger.totals()
-        self._cost = self.limits.cost_of(totals.prompt_tokens, totals.completion_tokens)
+        self._cost = totals.cost
         self._on_change = on_change
         count = processes_for(totals.triplets.get("open", 0)) if self._processes is None else self._processes
         with self.ledger.grouped():
@@ -244,7 +255,7 @@ class Generator:
         answers: AsyncIterator[Answer] = self.engine.answers(self._questions(only, number))
         async for answer in answers:
             self._inbox.append(answer)
-            self._cost += self.limits.cost_of(answer.prompt_tokens, answer.completion_tokens)
+            self._cost += _cost(self.limits.price, answer)
             # Until the model has answered well, each answer is looked at: it may be time to stop.
             if self._barren is not None or len(self._inbox) >= _BATCH:
                 self._take_in()
@@ -312,7 +323,7 @@ class Generator:
         answers, self._inbox = self._inbox, []
         came = [(self._asked.pop(answer.key), answer) for answer in answers]
         for asked, answer in came:
-            self.ledger.add_answer(answer, asked.request)
+            self.ledger.add_answer(answer, asked.request, _cost(self.limits.price, answer))
         for asked, answer in came:
             for work in asked.waiting:
                 self._take(work, answer)
@@ -322,15 +333,15 @@ class Generator:
     def _take(self, work: _Work, answer: Answer) -> None:
         """Have an answer checked."""
         open_ = work.open
-        if answer.text is None:
+        if (
+            answer.text is None and answer.finish_reason is None
+        ):  # a model that says nothing has answered; here none has
             self.ledger.set_status(open_, "failed")
             self._settle(open_)
             return
-        kind = self._kind(open_.round)
-        self._pool.submit(
-            (work, answer),
-            Round(open_.triplet, open_.round, kind, answer.key, answer.text, answer.finish_reason, work.earlier),
-        )
+        said = (answer.text, answer.finish_reason, answer.error)
+        round_ = Round(open_.triplet, open_.round, self._kind(open_.round), answer.key, *said, work.earlier)
+        self._pool.submit((work, answer), round_)
 
     def _checked(self, token: tuple[_Work, Answer], packed: PackedAttempt) -> None:
         """Record what became of an answer, unless somebody has still to be asked."""
@@ -371,8 +382,9 @@ class Generator:
 
         answers: AsyncIterator[Answer] = judge.engine.answers(questions())
         async for answer in answers:
-            self.ledger.add_answer(answer, asked[answer.key])
-            self._cost += self.limits.cost_of(answer.prompt_tokens, answer.completion_tokens)
+            cost = _cost(self.limits.judge_price, answer)
+            self.ledger.add_answer(answer, asked[answer.key], cost)
+            self._cost += cost
         for unjudged in pending:
             open_, opinions = self._opinions(judge, unjudged.work, unjudged.attempt)
             if not open_:
@@ -438,36 +450,36 @@ class Generator:
     def _next(self, open_: OpenTriplet) -> tuple[_Work, Request | None]:
         triplet, number = open_.triplet, open_.round
         if number == 0:
-            missing = self.settings.captions
-            messages = self.prompt.render(self.schema, triplet, missing)
-            return _Work(open_, ()), self._request(open_, messages, missing)
+            answers, each = self.settings.share(self.settings.captions)
+            messages = self.prompt.render(self.schema, triplet, each)
+            return _Work(open_, ()), self._request(open_, messages, each, answers)
         attempts = self.ledger.attempts(triplet.id)
         accepted = tuple(c.caption for c in accepted_of(attempts))
         work = _Work(open_, accepted)
         if number >= self.settings.rounds:
             self._finish(work)
             return work, None
-        missing = self.settings.captions - len(accepted)
+        answers, each = self.settings.share(self.settings.captions - len(accepted))
         last = self.ledger.answer(attempts[-1].key) if attempts[-1].key else None
         if self._kind(number) == "repair" and last is not None and last.text:
             messages = self.prompt.render_repair(
                 self.schema,
                 triplet,
-                missing,
+                each,
                 failures=failures_of(attempts[-1]),
                 accepted=accepted,
-                answer=last.text[: 4 * MAX_CAPTION * self.settings.captions],
+                answer=last.text.replace(SEPARATOR, "\n")[: 4 * MAX_CAPTION * self.settings.captions],
             )
         else:
-            messages = self.prompt.render(self.schema, triplet, missing)
-        return work, self._request(open_, messages, missing)
+            messages = self.prompt.render(self.schema, triplet, each)
+        return work, self._request(open_, messages, each, answers)
 
     def _kind(self, number: int) -> Literal["ask", "repair", "regenerate"]:
         if number == 0:
             return "ask"
         return "repair" if number <= self.settings.repairs else "regenerate"
 
-    def _request(self, open_: OpenTriplet, messages: tuple[Message, ...], count: int) -> Request:
+    def _request(self, open_: OpenTriplet, messages: tuple[Message, ...], count: int, answers: int) -> Request:
         base = self.settings.sampling
         # Derived from what is asked, so that identical questions are one, and a run can be repeated.
         system = messages[0].content
@@ -478,18 +490,20 @@ class Generator:
         asked_hash.update(f"{others}],{base.seed or 0},{open_.round}]".encode())
         asked = asked_hash.hexdigest()
         seed = int(asked[:8], 16) & 0x7FFFFFFF
-        sampling = Sampling(base.temperature, base.top_p, base.max_tokens, seed)
-        schema, rest = self._schema_of(count)
+        temperature = self.settings.temperature(open_.round)
+        sampling = Sampling(temperature, base.top_p, base.max_tokens, seed, answers)
+        schema, rest = self._schema_of(count, temperature, answers)
         key = sha256(f"{asked} {rest}".encode()).hexdigest()[:16]
         return Request(f"r{key}", messages, open_.triplet, count, sampling, schema)
 
-    def _schema_of(self, count: int) -> tuple[dict[str, Any], str]:
+    def _schema_of(self, count: int, temperature: float | None, answers: int) -> tuple[dict[str, Any], str]:
         """Return the schema of an answer, and a hash over all of a request but its messages and seed."""
-        found = self._schemas.get(count)
+        found = self._schemas.get((count, temperature, answers))
         if found is None:
             schema, base = answer_schema(count), self.settings.sampling
-            rest = [self.engine.name, self.engine.model, base.temperature, base.top_p, base.max_tokens, schema]
-            found = self._schemas[count] = schema, hash_of(rest)
+            rest = [self.engine.name, self.engine.model, temperature, base.top_p, base.max_tokens, schema]
+            rest += [answers] if answers > 1 else []
+            found = self._schemas[count, temperature, answers] = schema, hash_of(rest)
         return found
 
     def _finish(self, work: _Work) -> None:
@@ -507,6 +521,10 @@ class Generator:
         filled = [replace(c, source="rules", original=None) for c in checked if c.accepted][:missing]
         status: Status = "filled" if len(filled) == missing else "incomplete"
         self.ledger.add_attempt(open_, Attempt(open_.round, "fill", None, (), tuple(filled)).packed(), status)
+
+
+def _cost(price: Price, answer: Answer) -> float:
+    return price.of(answer.prompt_tokens, answer.completion_tokens, answer.cached_tokens)
 
 
 def accepted_of(attempts: Sequence[Attempt]) -> list[CheckedCaption]:

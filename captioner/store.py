@@ -36,6 +36,7 @@ FINISHED = frozenset({"complete", "filled"})
 """States in which a triplet has its whole set of captions."""
 
 _FORMAT = 2
+_COST = 10**12
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE triplets (
@@ -166,8 +167,9 @@ class Totals:
         triplets: state → number.
         requests: answers that came, errors included.
         sent: how often requests were sent, for these.
-        errors: requests that got no answer.
+        errors: requests that got no answer, or one without a word.
         prompt_tokens, completion_tokens: as the servers counted them.
+        cost: of all that was answered, by the prices of the day, answers that have been asked for again included.
         accepted, rejected: captions.
         by_code: code of refusal → captions.
         by_source: who wrote the accepted captions → number.
@@ -180,6 +182,7 @@ class Totals:
     errors: int
     prompt_tokens: int
     completion_tokens: int
+    cost: float
     accepted: int
     rejected: int
     by_code: dict[str, int]
@@ -388,15 +391,15 @@ class Ledger:
         return added
 
     def reopen(self) -> None:
-        """Give triplets whose last request got no answer another chance."""
+        """Give triplets whose last request got no answer another chance; a model that said nothing has answered."""
         with self.transaction():
             lost = self._db.execute(
                 "SELECT count(*), coalesce(sum(attempts), 0), coalesce(sum(prompt_tokens), 0), "
-                "coalesce(sum(completion_tokens), 0) FROM answers WHERE error IS NOT NULL"
+                "coalesce(sum(completion_tokens), 0) FROM answers WHERE error IS NOT NULL AND finish_reason IS NULL"
             ).fetchone()
             names = ("requests", "sent", "prompt_tokens", "completion_tokens")
             self._count_in(dict(zip(names, lost, strict=True)) | {"errors": lost[0]}, -1)
-            self._db.execute("DELETE FROM answers WHERE error IS NOT NULL")
+            self._db.execute("DELETE FROM answers WHERE error IS NOT NULL AND finish_reason IS NULL")
             failed = self._db.execute("UPDATE triplets SET status = 'open' WHERE status = 'failed'").rowcount
             self._count_in({"status failed": -failed, "status open": failed})
 
@@ -456,8 +459,14 @@ class Ledger:
         rows = self._db.execute(f"SELECT {_ANSWER} FROM answers WHERE key IN ({','.join('?' * len(keys))})", keys)
         return found | {row[0]: Answer(*row) for row in rows}
 
-    def add_answer(self, answer: Answer, request: Request) -> None:
-        """Record an answer as it came, with its question; system messages are the same throughout and stand in the run's file."""
+    def add_answer(self, answer: Answer, request: Request, cost: float = 0.0) -> None:
+        """Record an answer as it came, with its question; system messages are the same throughout and stand in the run's file.
+
+        Args:
+            answer: what came.
+            request: the question.
+            cost: of its tokens, by today's prices.
+        """
         messages = [[m.role, m.content] for m in request.messages if m.role != "system"]
         self._new_answers[answer.key] = (
             *(answer.key, json.dumps(messages, ensure_ascii=False), request.sampling.seed, answer.text),
@@ -471,6 +480,7 @@ class Ledger:
             ("errors", answer.error is not None),
             ("prompt_tokens", answer.prompt_tokens),
             ("completion_tokens", answer.completion_tokens),
+            ("cost", round(cost * _COST)),  # whole numbers: their sum does not depend on the order
         ):
             counts[name] = counts.get(name, 0) + number
         self._wrote()
@@ -564,6 +574,7 @@ class Ledger:
             errors=counts.get("errors", 0),
             prompt_tokens=counts.get("prompt_tokens", 0),
             completion_tokens=counts.get("completion_tokens", 0),
+            cost=counts.get("cost", 0) / _COST,
             accepted=counts.get("accepted", 0),
             rejected=counts.get("rejected", 0),
             by_code=dict(sorted(group("code "), key=lambda item: -item[1])),

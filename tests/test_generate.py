@@ -11,6 +11,7 @@ from captioner.answers import parse_answer
 from captioner.engines import Answer
 from captioner.errors import EngineError
 from captioner.generate import Generator, Limits, LoopSettings, accepted_of
+from captioner.prices import Price
 from captioner.prompts import load_prompt
 from captioner.store import Ledger
 from captioner.tables import Labels
@@ -140,6 +141,22 @@ def test_a_request_without_an_answer_is_left_for_the_next_start_and_never_filled
     assert status(ledger) == "complete"
 
 
+def test_a_model_that_says_nothing_is_asked_again_in_the_same_run(ledger):
+    def refuses_once(request):
+        if ledger.attempts(EFFUSION.id):
+            return captions(*GOOD[:3])
+        return Answer(request.key, None, "stop", error="the model refused: I cannot help with that")
+
+    engine = generate(ledger, refuses_once)
+    assert status(ledger) == "complete"
+    assert ledger.attempts(EFFUSION.id)[0].problems == ("the model refused: I cannot help with that",)
+    assert len({r.sampling.seed for r in engine.asked}) == len(engine.asked) == 2
+    before = ledger.totals()
+    assert before.by_error == {"the model refused: I cannot help with that": 1}
+    generate(ledger, lambda r: pytest.fail("asked again"))
+    assert ledger.totals() == before
+
+
 def test_an_answer_that_came_is_never_asked_for_again(ledger):
     class KilledError(Exception):
         pass
@@ -205,7 +222,7 @@ def test_a_limit_on_requests_stops_cleanly_and_the_next_session_goes_on(ledger):
 
 def test_a_limit_on_cost_counts_the_tokens_of_earlier_sessions_too(ledger):
     triplets = many(5)
-    limits = Limits(cost=2.5, input_price=1e6, output_price=0)
+    limits = Limits(cost=2.5, price=Price(input=1e6))
 
     def script(request):
         return Answer(request.key, captions(*GOOD[:3]), "stop", prompt_tokens=1, completion_tokens=7)

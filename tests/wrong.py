@@ -4,7 +4,6 @@ import json
 import random
 import re
 from collections.abc import Collection
-from itertools import product
 from typing import Any
 
 from tests.model import FRAMES
@@ -57,6 +56,7 @@ class Question:
         self.findings = [name for name, _ in found]
         self.present = [name for name, note in found if not note]
         self.wanted = int(re.search(r"Write (\d+)", texts[-1])[1])
+        self.about = asked.partition("\n\nWrite")[0]
         self.seen = "\n".join(texts[1:])
 
     def said(self, frame: str, *more: str) -> str:
@@ -72,21 +72,23 @@ class Model:
         seed: of the draw; the same question gets the same answer.
 
     Attributes:
-        wrong: each wrong caption that was said → its code.
+        wrong: what was asked about, and each wrong caption that was said of it → its code.
     """
 
     def __init__(self, rates: dict[str, float] | None = None, seed: int = 0) -> None:
         assert set(rates or {}) <= set(CODES)
         self.rates = rates or {}
         self.seed = seed
-        self.wrong: dict[str, str] = {}
+        self.wrong: dict[tuple[str, str], str] = {}
 
     def __call__(self, body: dict[str, Any]) -> str:
         question = Question(body)
         rng = random.Random(f"{self.seed} {body['messages'][1:]} {body.get('seed')}")
-        texts = [o + (t[0].lower() + t[1:] if o else t) for o, t in product(_OPENINGS, map(question.said, FRAMES))]
-        fresh = [t for t in texts if t not in question.seen]
-        captions = rng.sample(fresh, question.wanted)
+        texts = [question.said(frame) for frame in FRAMES]
+        rng.shuffle(texts)
+        texts.sort(key=lambda text: text[1:] in question.seen)  # those that were not said before come first
+        openings = rng.choices(_OPENINGS, k=question.wanted)
+        captions = [o + (t[0].lower() + t[1:] if o else t) for o, t in zip(openings, texts, strict=False)]
         point = rng.random()
         for code, rate in self.rates.items():
             point -= rate
@@ -94,7 +96,7 @@ class Model:
                 caption = wrong(code, question, rng)
                 if caption is not None:
                     captions[rng.randrange(len(captions))] = caption
-                    self.wrong[caption] = code
+                    self.wrong[question.about, caption] = code
                 break
         return json.dumps({"captions": captions})
 
