@@ -149,7 +149,8 @@ class _Builder:
     def _related(self, sources: Iterable[Concept]) -> set[str]:
         """Return ids of concepts that classes name, and their ancestors: part of the vocabulary whatever their field."""
         found: set[str] = set()
-        queue = [t for s in sources for t in (*s.parents, *s.supports, *s.signs, *((s.denies,) if s.denies else ()))]
+        queue = list(_ALWAYS_WATCHED)
+        queue += [t for s in sources for t in (*s.parents, *s.supports, *s.signs, *((s.denies,) if s.denies else ()))]
         while queue:
             target = queue.pop()
             concept = self.library.concepts.get(target)
@@ -369,7 +370,7 @@ class _Builder:
                 yield (noun_of_place, adjective)
                 yield ((*adjective, *noun_of_place),)
             for noun in nouns:
-                for link in _LINKS[:2]:
+                for link in _LINKS[:4]:
                     yield ((*noun, *link, *noun_of_place),)
         for noun in nouns:
             if len(noun) == 1:
@@ -576,6 +577,10 @@ for _nouns_text, _adjectives_text in lexicon.STATES:
     _FAMILIES |= dict.fromkeys((*_family[0], *_family[1]), (_family[0], _family[1]))
 
 
+STATE_WORDS = frozenset(_FAMILIES)
+"""Every word, or words, for a state that a structure may be in."""
+
+
 def _place_and_state(words: Words) -> tuple[Words, Words]:
     """Return what of a wording is the place and what its state; two empty ones where it has no such form."""
     for size in (1, 2, 3, 4):
@@ -592,6 +597,9 @@ def _place_and_state(words: Words) -> tuple[Words, Words]:
 
 
 _ADJECTIVAL = tuple("al ic ar ous ed ive ary ing ent ant oid ory ate ose able ible ular iform".split())
+_ALWAYS_WATCHED = ("general.malignancy",)
+"""What a caption of any field may not say unless a label does."""
+
 _REORDERED, _SHORT = 3, 4
 _SAME_NOUN = {
     noun: tuple(other for other in nouns if other != noun)
@@ -604,7 +612,18 @@ _SAME_NOUN = {
 }  # fmt: skip
 _LINKS = tuple(
     tuple(link.split())
-    for link in ("of", "of the", "in the", "within the", "involving the", "affecting the", "affect the", "involve the")
+    for link in (
+        "of",
+        "of the",
+        "of a",
+        "of an",
+        "in the",
+        "within the",
+        "involving the",
+        "affecting the",
+        "affect the",
+        "involve the",
+    )
 )
 _FAIR_SHARE, _MOST = 0.15, 0.4
 _DEGREE_WORDS = frozenset(

@@ -107,7 +107,7 @@ VAGUE = frozenset("few several multiple numerous many countless innumerable mult
 """Words of number that count nothing."""
 
 _YEAR = re.compile(r"(?:19|20)\d\d")
-_TNM = re.compile(r"[pcy]{0,2}(?:t[0-4][a-d]?n[0-3x][a-c]?(?:m[01x])?|n[1-3][a-c]?m?[01x]?|m1[a-c]?)")
+_TNM = re.compile(r"[pcy]{0,2}(?:t[0-4][a-d]?n[0-3x][a-c]?(?:m[01x])?|n[0-3][a-c]?m?[01x]?|m1[a-c]?)")
 _VERTEBRA = re.compile(r"[lcs][1-7]|(?:t|th|d)(?:1[0-2]|[1-9])")
 _OF_VERTEBRA = frozenset("vertebra vertebral level body disc compression wedge endplate".split())
 _WHEN = frozenset("in since of from during".split())

@@ -89,6 +89,9 @@ _FRONTED = frozenset(("what", "that", "which", "as"))
 _TAKES_OBJECT = frozenset("show demonstrate reveal display depict contain suggest indicate represent".split())
 """Verbs that may end a sentence whose object stands before them: "X is what this image depicts"."""
 _DENYING = frozenset(("no", "not", "nor", "without", "never"))
+_CONTRAST = frozenset(("but", "yet", "while", "whereas", "though", "although"))
+_IS = frozenset(("is", "are"))
+"""Before and after a contrast: "no X is evident, yet Y is"."""
 _NEVER_LAST = frozenset("the a an of and or with whose their its".split())
 _HANGING_FINE = {
     "for": frozenset(("looked", "searched", "accounted", "tested", "screened", "sought", "evaluated", "assessed", "look", "search", "checked", "known")),
@@ -293,6 +296,8 @@ def _question(tokens: Tokens) -> tuple[int, int] | None:
                 return starts[begin], ends[i]
             begin = i + 1
     first = words[0] if words else ""
+    if first == "what" and "?" not in words and any(w in ("is", "are") for w in words[3:]):
+        return None  # "What this image shows is a nodule."
     if (
         first in ("what", "which", "why", "how", "does", "do", "did", "whether", "who")
         and "." not in words[:-1]
@@ -323,8 +328,11 @@ def _cut_off(tokens: Tokens, stripped: str) -> tuple[int, int] | None:
     if word in _HANGING and last > 0 and not named:
         fine = _HANGING_FINE.get(word)
         fronted = not _FRONTED.isdisjoint(words[max(0, last - 8) : last]) and word in _TAKES_OBJECT
+        elliptic = (
+            word in ("is", "are") and not _CONTRAST.isdisjoint(words[:last]) and not _IS.isdisjoint(words[: last - 1])
+        )
         after_denial = word == "either" and not _DENYING.isdisjoint(words[:last])
-        if not (fronted or after_denial) and (fine is None or not ("*" in fine or words[last - 1] in fine)):
+        if not (fronted or elliptic or after_denial) and (fine is None or not ("*" in fine or words[last - 1] in fine)):
             return span
     for k in range(1, last):
         if (

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from captioner.agreement import lexicon as lx
+from captioner.agreement.compiling import STATE_WORDS
 from captioner.agreement.context import Context
 from captioner.agreement.issues import Issue
 from captioner.agreement.reader import Mention, Reading
@@ -249,6 +250,11 @@ class Judge:
         }
         if len(inside) > 1:
             return
+        for m in self.reading.mentions:
+            if label in m.signs and m.status == lx.AFFIRMED:
+                inside |= {p for h in self.reading.anatomies if m.start <= h[0] < m.end for p in self.v.anatomies[h[2]]}
+        if len(inside) > 1:
+            return
         siblings = [
             m
             for m in self.m
@@ -393,9 +399,8 @@ class Judge:
         if m.gap is not None:
             return False
         return any(
-            other.gap is not None
-            and other.status == m.status
-            and other.holds(m.start, m.end)
+            other.status == m.status
+            and (other.holds(m.start, m.end) if other.gap is not None else other.start < m.end <= other.end)
             and any(i in self.context.allowed for i in other.meanings)
             for other in self.reading.mentions
         )
@@ -511,7 +516,7 @@ class Judge:
         for state in self.reading.normal:
             self.add("normal_conflict", fix, label=label, tokens=(state.start, state.end), cue=state.cue, accept=True)
         status, words = self.reading.scopes.status, self.reading.tokens.words
-        altered = [(k, k + 1) for k, word in enumerate(words) if word in _ALTERED]
+        altered = [(k, k + 1) for k, word in enumerate(words) if word in _ALTERED or (word,) in STATE_WORDS]
         named = {k for m in self.reading.mentions if m.meanings for k in range(m.start, m.end)}
         for start, end in sorted({*altered, *((h[0], h[1]) for h in self.reading.abnormal)}):
             if words[start:end] == ["condition"]:

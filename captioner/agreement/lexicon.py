@@ -56,7 +56,7 @@ CUES = MappingProxyType(
             | no obvious | no clear evidence of | no radiographic evidence of | no findings of | nothing in the way of
             | not amounting to | not reaching | does not reach | not reached | has not reached | do not reach | short of
             | falls short of | stops short of | below the threshold for | below the threshold of | under the threshold for
-            | not yet
+            | not yet | not the case that | not true that | untrue that | false that
             | not meeting criteria for | does not meet criteria for | exclusion of | excluded are | ruled out are
             | absent are | not seen are | missing are | spares | sparing | zero | hardly any | not any
             | failure to show | failure to demonstrate | nothing of the | no such thing as | rejects | refutes
@@ -74,7 +74,8 @@ CUES = MappingProxyType(
             | nothing to point to | nothing suggesting | nothing indicating | nothing resembling | nothing like
             | nothing pointing to | nothing that suggests | nothing that indicates | nothing in favour of""",
         NEG_B: """
-            absent | ruled out | excluded | negative | lacking | unlikely | not a feature | none | nil | nowhere to be seen
+            absent | conspicuous by its absence | conspicuous by their absence | notable by its absence
+            | ruled out | excluded | negative | lacking | unlikely | not a feature | none | nil | nowhere to be seen
             | invisible | improbable | out of the question | missing | disproved | has resolved | have resolved | has cleared
             | have cleared | completely resolved | resolved | not on display | nonexistent | dismissed | can be excluded
             | can be ruled out | can be discounted | has been excluded | has been ruled out | have been excluded
@@ -84,7 +85,8 @@ CUES = MappingProxyType(
             almost no | nearly no | virtually no | believed to be | thought to be | felt to be | assumed to be | thought to represent
             | believed to represent | felt to represent | would represent | possible | possibly | probable | probably | suspected | suspect | suspicious for | suspicion of | suspicious of
             | suspicion for | concern for | concerning for | worrisome for | questionable | query | queried | question of
-            | equivocal for | indeterminate for | presumed | presumptive | presumably | maybe | perhaps | likely | most likely
+            | equivocal for | indeterminate for | presumed | presumptive | presumably | unclear if | is unclear whether | is unclear if | unclear whether | uncertain whether | uncertain if
+            | is uncertain whether | is uncertain if | remains unclear whether | remains uncertain whether | maybe | perhaps | likely | most likely
             | potentially | potential | conceivably | cannot exclude | cannot rule out | cannot fully exclude
             | cannot confidently exclude | cannot be certain of | does not exclude | do not exclude | not exclude
             | does not rule out | do not rule out | not rule out | differential includes | differential diagnosis includes
@@ -124,7 +126,7 @@ CUES = MappingProxyType(
             | could be present | open to question | open to doubt | a concern | under suspicion | undetermined
             | difficult to confirm | hard to confirm | difficult to exclude | hard to exclude | would explain | could explain | might explain | may explain | would account for | could account for | might account for
             | may account for | one explanation | one possibility | one possible explanation | an alternative | an alternative explanation
-            | one of several | one of the possibilities | a potential explanation | a possible explanation | a candidate
+            | one of several | one of the possibilities | a potential explanation | a possible explanation | a candidate | one of the differentials | one of the differential diagnoses
             | is speculative | tentative | is borderline | a differential | a differential diagnosis""",
         HEDGE_BOTH: "versus | and/or | differential between",
         HYPO_F: """
@@ -139,6 +141,7 @@ CUES = MappingProxyType(
             | can develop into | may develop into | can evolve into | may evolve into | precursor of | precursor to
             | can result in | may result in | if present | if there is | if there were | in case of | in cases of
             | used to inspect | used to examine | used to check | used to detect | used to diagnose | used to assess | used to evaluate | helps detect | helps to detect
+            | may obscure | can obscure | could obscure | might obscure | may hide | may mask | can mask | could mask
             | useful for detecting | useful for diagnosing | to diagnose | would expect | might expect | expected | anticipated | graded for | examined for | asked about | asked whether | asking about | inquired about
             | asked for | wondered about | in the diagnosis of | prone to""",
         HIST_F: """

@@ -15,6 +15,7 @@ GapHit = tuple[int, int, int, int, int]
 _GAP_WORDS = 4
 _GAP_REACH = 18
 _PICTURE_OPENS = frozenset(("in", "on", "by", "from"))
+_INSERTED = frozenset(("however", "though", "therefore", "too", "also", "moreover", "nevertheless", "meanwhile"))
 _SHORTEST_LOWER = 3
 _FUNCTION = frozenset(
     "the a an is are was were be been being of in and or to that this its it has have seen shown present by not clearly also".split()
@@ -105,8 +106,18 @@ def _follow(words: list[str], at: int, n: int, rest: tuple[Words, ...]) -> tuple
             word = words[k]
             if (word in BE) if linked else (word == first and (size == 1 or tuple(words[k : k + size]) == segment)):
                 break
-            if word == "," and k + 2 < n and words[k + 1] == "which":
-                k += 2
+            if word == "," and k + 2 < n:
+                if words[k + 1] == "which":
+                    k += 2
+                    continue
+                if words[k + 1] in _INSERTED and words[k + 2] == ",":
+                    k += 3  # "the heart, however, is enlarged"
+                    continue
+                if k == start and words[k + 1].endswith("ed"):
+                    k += 1  # "a polyp, lifted by injection"
+                    continue
+            if word == "(" and k == start:
+                k += 1  # "colitis (Mayo grade 2)"
                 continue
             if word in _GAP_STOP:
                 return None

@@ -208,8 +208,8 @@ class _Reader:
                 found = self.lookup((*words[s : e - 1], words[e + 1]))
                 if found is not None:
                     added.append((e + 1, e + 2, found))
-        for k in range(2, n - 3):
-            if words[k] == "not" and words[k - 1] == ",":
+        for k in range(1, n - 3):
+            if k > 1 and words[k] == "not" and words[k - 1] == ",":
                 added += self.parenthesis(k)
             elif words[k] == "(" or (words[k] == "," and words[k + 1] in _IN_OTHER_WORDS):
                 added += self.apposition(k)

@@ -137,7 +137,7 @@ class _Machine:
         if kind == lx.NOT:
             kind, end = self.what_not_does(start, end, b)
         if kind in (lx.NEG_F, lx.NOTHING):
-            subject = words[start] in ("no", "neither") and self.opens_clause(start, a)
+            subject = words[start] in ("no", "neither", "nor", "none") and self.opens_clause(start, a)
             self.mark(
                 end, self.forward_end(start, end, b, subject=subject, evidence=kind == lx.NOTHING), lx.NEGATED, number
             )
@@ -238,7 +238,8 @@ class _Machine:
             evidence: the denial is of evidence, so that it passes through a verb ("Nothing is seen to suggest X").
         """
         words, cue_at, kinds, cues = self.words, self.cue_at, self.kinds, self.scopes.cues
-        evidence = evidence or any(w in lx.EVIDENCE for w in words[start:at])
+        asks = words[at - 1] in ("whether", "if")
+        evidence = evidence or asks or words[at - 1] == "that" or any(w in lx.EVIDENCE for w in words[start:at])
         last_open = -1
         k = at
         limit = min(b, at + _REACH)
@@ -260,7 +261,7 @@ class _Machine:
                     return k
             if word in lx.STOP:
                 return k
-            if word == "due" and k > at and k + 1 < b and words[k + 1] == "to":
+            if word == "due" and not asks and k > at and k + 1 < b and words[k + 1] == "to":
                 return k
             if word in lx.EVIDENCE:
                 evidence = True

@@ -31,7 +31,7 @@ _VAGUE = frozenset(
 _PLAIN = frozenset(
     """any evidence of sign the visible apparent detectable discernible radiographic radiological radiologic sonographic
     obvious structural a an form kind finding feature to suggest suggesting indicate indicating demonstrable appreciable
-    underlying evident in imaging pathologic pathological abnormal or no cardiopulmonary trace indication histological
+    here acute chronic focal underlying evident in imaging pathologic pathological abnormal or no cardiopulmonary trace indication histological
     definite significant identifiable intrathoracic histologic thoracic ocular single all such photographic this whatsoever
     nor is are seen and noted diagnostic relevant microscopic show demonstrate reveal contain have display exhibit""".split()
 )

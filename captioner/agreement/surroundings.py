@@ -11,10 +11,13 @@ _RADIOLOGICAL = frozenset(
     "evidence finding feature sign appearance change imaging manifestation indication pattern".split()
 )
 _ADJECTIVES = frozenset(("radiographic", "radiography"))
+_BODY_SITES = lx.words(
+    "nose nostril cheek forehead scalp lip eyelid chin trunk torso buttock groin palm sole nail nape limb"
+)
 _FORMS = frozenset(("shaped", "like", "sign"))
 _OPERATIONS = ("ectomy", "plasty", "otomy", "ostomy")
-_NEUTRAL = frozenset(
-    """skin lymph_node gland crypt mucosa duct lobule cortex cortical cord disc media ventricle ventricular lens airway
+_NEUTRAL = frozenset(("bony structure", "osseous structure", "soft tissue")) | frozenset(
+    """bone skin lymph_node gland crypt mucosa duct lobule cortex cortical cord disc media ventricle ventricular lens airway
     interstitium alveolar alveolus artery vein vessel tooth meningeal dura cup fat muscle cervix ear jaw""".split()
 )
 """Places that other regions have as well, or words that mean other things too."""
@@ -31,7 +34,7 @@ def judge(j: Judge, attributes: Mapping[str, str], known: Mapping[str, Attribute
     if not j.context.labels:
         return
     _modality(j)
-    _anatomy(j)
+    _anatomy(j, attributes, known)
     _details(j, attributes, known)
 
 
@@ -51,7 +54,7 @@ def _modality(j: Judge) -> None:
         j.add("wrong_modality", f"The image is a {j.context.modality}.", tokens=(start, end))
 
 
-def _anatomy(j: Judge) -> None:
+def _anatomy(j: Judge, attributes: Mapping[str, str], known: Mapping[str, Attribute]) -> None:
     places = j.v.places
     good = j.context.places
     mine = j.context.anatomies
@@ -64,9 +67,20 @@ def _anatomy(j: Judge) -> None:
         inside = any(mine & places.get(p, frozenset()) for p in named)
         if named & j.context.region or named & _NEUTRAL or inside or (named & good and not _in_picture(j, start)):
             continue
+        if "skin" in mine and not _inside_allowed(j, start, end) and status[start] != lx.NEGATED:
+            _body_site(j, start, end, attributes, known)
+            continue
         if (status[start] == lx.NEGATED and not _in_picture(j, start)) or _inside_allowed(j, start, end):
             continue
         j.add("wrong_anatomy", f"The image is of the {j.context.anatomy}.", tokens=(start, end))
+
+
+def _body_site(j: Judge, start: int, end: int, attributes: Mapping[str, str], known: Mapping[str, Attribute]) -> None:
+    """Note where on the body a patch of skin is said to be."""
+    text = j.caption[slice(*j.reading.span(start, end))]
+    if not _known("location", text, attributes, known):
+        fix = f'Leave out "{text}": the labels do not say where on the body.'
+        j.add("invented_detail", fix, tokens=(start, end), detail="location")
 
 
 def _details(j: Judge, attributes: Mapping[str, str], known: Mapping[str, Attribute]) -> None:
@@ -109,9 +123,12 @@ def _details(j: Judge, attributes: Mapping[str, str], known: Mapping[str, Attrib
             fix = f'Leave out "{text}": the labels do not say so.'
             j.add("invented_detail", fix, tokens=(d.start, d.end), detail=d.kind, level=level)
     spine = "spine" in context.anatomies
+    skin = "skin" in context.anatomies
     for k, word in enumerate(words):
         if word.endswith(_OPERATIONS) and "treatment" not in context.grants and not _inside_allowed(j, k, k + 1):
             j.add("invented_detail", "Leave out the operation.", tokens=(k, k + 1), detail="treatment")
+        elif skin and word in _BODY_SITES and not _inside_allowed(j, k, k + 1):
+            _body_site(j, k, k + 1, attributes, known)
         elif word[-1].isdigit() or (word[0].isalpha() and word[-2:-1].isdigit()):
             kind = details.figure(words, k, spine=spine)
             if kind and kind not in context.grants and not _inside_allowed(j, k, k + 1):
