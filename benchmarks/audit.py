@@ -1,4 +1,4 @@
-"""What an audit costs: captions a second, memory, and how soon the page opens, with the check alone beside it.
+"""What an audit costs: captions a second, memory, how large the page is and how soon it opens, and the check alone.
 
 The captions are the built-in writer's for random combinations of ChestX-ray14's labels, one in ten under another label,
 each with a number of its own so that none was seen before. With --repeat N each text stands N times, as in datasets whose
@@ -14,6 +14,7 @@ import importlib.util
 import json
 import os
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -22,11 +23,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from PIL import Image
+
 from captioner.agreement import Checker
+from captioner.audit import audit, write_sample
+from captioner.report import write_report
 from captioner.schema import load_schema
 from captioner.tables import Labels
 from captioner.triplets import make_triplet
 from captioner.writer import write_captions
+from tests.report.browser import NAMES, Browser
 
 SCHEMA = "chestxray14"
 
@@ -114,6 +120,30 @@ def medspacy_context(path: Path, most: int, python: str) -> float:
     return float(done.stdout.split()[-1]) / len(texts)
 
 
+def measure_page(folder: Path, captions_file: Path) -> None:
+    """Print how large the largest report of these captions is, with pictures and a review, and how soon it opens."""
+    for i in range(200):
+        Image.effect_noise((512, 512), 60 + i % 40).save(folder / f"{i}.png", compress_level=1)
+    rows = folder / "pictures.jsonl"
+    with captions_file.open(encoding="utf-8") as source, rows.open("w", encoding="utf-8") as target:
+        for i, line in enumerate(source):
+            target.write(json.dumps(json.loads(line) | {"image": f"{i % 200}.png", "engine": f"model-{i % 3}"}) + "\n")
+    found = audit(rows, SCHEMA, examples=20, review=0.05)
+    page = write_report(found, folder / "largest").html
+    write_sample(found, folder / "largest")
+    sizes = {p.name: p.stat().st_size for p in page.parent.iterdir()}
+    name = max(sizes, key=sizes.__getitem__)
+    print(f"with pictures and a review: {name}, the largest file, has {sizes[name] / 1e6:.1f} MB", end="")
+    if any(map(shutil.which, NAMES)):
+        browser = Browser()
+        try:
+            times = sorted(browser.open(page) for _ in range(5))
+            print(f"; opens in {times[2]:.2f} s (median of 5, {times[0]:.2f} to {times[-1]:.2f})", end="")
+        finally:
+            browser.close()
+    print()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--captions", type=int, default=100_000)
@@ -159,6 +189,8 @@ def main() -> None:
                     size / 1024,
                 )
                 print(" ".join(f"{c:12,.1f}" if c < 1000 and c != int(c) else f"{c:12,.0f}" for c in cells), flush=True)
+            if count <= 100_000:
+                measure_page(folder, path)
         alone = check_alone(path)
         print(f"\nthe check alone: {1e6 / alone:,.0f} CPU µs a caption")
         if peer:
