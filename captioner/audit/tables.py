@@ -29,7 +29,7 @@ class TableReader:
         schema: tells which columns are attributes that a caption may state.
         columns: which hold what; guessed from the file's first row where they are not given.
         images: the folder that the image column's paths start from; pictures outside of it are not looked at.
-        names: column → class names, where cells are positions in such a list.
+        names: column → class names, where cells are positions in such a list; a file of Hugging Face's may say so itself.
         groups: dimensions that hold for all rows of the file.
     """
 
@@ -48,6 +48,7 @@ class TableReader:
         """
         columns: Columns | None = None
         attributes: dict[str, str] = {}
+        self.names = self.names or _names_in(self.path)
         for item in cells_of(self.path):
             if isinstance(item, Bad):
                 yield item
@@ -83,17 +84,44 @@ class TableReader:
                 stated.append((name, self.schema.attributes[name].values.get(value, value)))
         key = cells.get(columns.key) if columns.key else None
         negatives = cells.get("negatives")
+        known = columns.groups(cells)
         return Row(
             file,
             place,
             labels,
             captions,
             key=str(key) if isinstance(key, str | int) and decodable(str(key)) else "",
-            groups=columns.groups(cells) + self.groups,
+            groups=known + tuple(g for g in self.groups if g[0] not in dict(known)),
             negatives=texts_of(negatives) if isinstance(negatives, list) else (),
             attributes=tuple(stated),
             image=_picture(self.images, cells.get(columns.image) if columns.image else None),
         )
+
+
+def class_names(features: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return, for columns whose cells are positions in a list of class names, those names.
+
+    Args:
+        features: as Hugging Face's datasets describe their columns.
+    """
+    found = {}
+    for name, feature in features.items():
+        inner = feature.get("feature", feature) if isinstance(feature, dict) else feature
+        inner = inner[0] if isinstance(inner, list) and inner else inner
+        if isinstance(inner, dict) and inner.get("_type") == "ClassLabel":
+            found[name] = list(inner["names"])
+    return found
+
+
+def _names_in(path: Path) -> dict[str, list[str]]:
+    """Return the class names that a Parquet file of Hugging Face's has in its metadata; reading the file tells of damage."""
+    if path.suffix.lower() != ".parquet":
+        return {}
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+        return class_names(json.loads(metadata[b"huggingface"])["info"]["features"])
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError):
+        return {}
 
 
 def _named(value: Any, names: list[str]) -> Any:

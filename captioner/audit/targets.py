@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +18,7 @@ import yaml
 from captioner.audit.literals import SUFFIX as LITERALS
 from captioner.audit.literals import read_literals
 from captioner.audit.rows import Bad, Columns, Row
-from captioner.audit.tables import SUFFIXES, TableReader, cells_of, tolerant
+from captioner.audit.tables import SUFFIXES, TableReader, cells_of, class_names, tolerant
 from captioner.audit.tars import Lookup, SetInfo, read_caption_shards, read_tars
 from captioner.errors import UsageError
 from captioner.schema import LabelSchema
@@ -87,14 +88,24 @@ def _open(path: Path, schema: LabelSchema, columns: Columns, labels: Path | None
         return Target(str(path), "shards", read_tars(tars, _lookup(labels, columns)))
     if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
         return Target(str(path), "Hugging Face dataset", _hugging_face(path, schema, columns, images))
-    if tables := sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES):
-        read = (TableReader(t, schema, columns, images or path) for t in tables)
+    if tables := _tables(path) or _tables(path / "data"):
+        read = (TableReader(t, schema, columns, images or path, groups=_split_of(t, len(tables))) for t in tables)
         rows = itertools.chain.from_iterable(tolerant(r) if len(tables) > 1 else r.rows() for r in read)
         return Target(str(path), "tables", rows)
     raise UsageError(
         f"{path}: nothing to audit: neither a run, an output folder, shards (*.tar), a Hugging Face dataset nor tables "
         f"({', '.join(SUFFIXES)})"
     )
+
+
+def _tables(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+
+
+def _split_of(table: Path, count: int) -> tuple[tuple[str, str], ...]:
+    """Return the split that one of several tables is named after: ``train-00000-of-00002.parquet``, ``test.csv``."""
+    found = re.match(r"(train|validation|valid|val|dev|test)(?![a-z])", table.name.lower())
+    return (("split", found[1]),) if found and count > 1 else ()
 
 
 def _file(path: Path, schema: LabelSchema, columns: Columns, labels: Path | None, images: Path | None) -> Target:
@@ -248,13 +259,6 @@ def _arrow_files(folder: Path) -> Iterable[Path]:
 def _class_names(info: Path) -> dict[str, list[str]]:
     """Return, for columns whose cells are positions in a list of class names, those names."""
     try:
-        features = json.loads(info.read_text(encoding="utf-8"))["features"]
-    except (OSError, ValueError, KeyError) as e:
+        return class_names(json.loads(info.read_text(encoding="utf-8"))["features"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         raise UsageError(f"{info}: cannot be read: {e}") from None
-    found = {}
-    for name, feature in features.items():
-        inner = feature.get("feature", feature) if isinstance(feature, dict) else feature
-        inner = inner[0] if isinstance(inner, list) and inner else inner
-        if isinstance(inner, dict) and inner.get("_type") == "ClassLabel":
-            found[name] = list(inner["names"])
-    return found

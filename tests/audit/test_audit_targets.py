@@ -259,6 +259,26 @@ def test_a_hugging_face_dataset_on_disk_is_audited_with_its_class_names_and_spli
     assert list(found.by_group["value"]) == ["test", "train"]
 
 
+def test_a_hugging_face_dataset_as_it_is_downloaded_is_audited_too(tmp_path):
+    features = {"label": {"names": ["Effusion", "Nodule"], "_type": "ClassLabel"}, "text": {"_type": "Value"}}
+    metadata = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+    flat = pa.table({"label": [0, 1], "text": [GOOD, NODULE]}).replace_schema_metadata(metadata)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "README.md").write_text("A card.")
+    for split in ("train", "test"):
+        pq.write_table(flat, tmp_path / "data" / f"{split}-00000-of-00001.parquet")
+    found = audit(tmp_path, SCHEMA)
+    assert (found.kind, found.captions, found.agreement.share) == ("tables", 4, 1)
+    assert list(found.by_group["value"]) == ["test", "train"]
+
+
+@pytest.mark.parametrize("content", [b"[", b"{}", b"[1]", b'{"info": {"features": [1]}}'])
+def test_metadata_that_say_nothing_of_classes_do_no_harm(tmp_path, content):
+    flat = pa.table({"label": ["Effusion"], "text": [GOOD]}).replace_schema_metadata({b"huggingface": content})
+    pq.write_table(flat, tmp_path / "a.parquet")
+    assert audit(tmp_path, SCHEMA).captions == 1
+
+
 def test_rows_of_a_table_can_be_chosen_by_their_cells(tmp_path):
     found = audit(jsonl(tmp_path / "a.jsonl"), SCHEMA, columns=Columns(where=(("split", "train"),)))
     assert (found.captions, found.kind) == (2, "table, rows with split = train")
