@@ -2,11 +2,12 @@
 
 import json
 import re
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from captioner.engines import Answer
+from captioner.engines import SEPARATOR, Answer
 
 MAX_CAPTION = 600
 """Characters in a caption. CLIP-style text encoders read 77 tokens, roughly 300 characters; nothing longer is of use."""
@@ -44,8 +45,13 @@ def parse_answer(answer: Answer) -> tuple[list[str], list[str]]:
     """Return the captions of an answer, and what is wrong with it as a whole.
 
     What surrounds the JSON (a fence, a thought, "Here are …") does no harm. An answer that was cut off, or holds no JSON,
-    or control characters, gives no captions: a part of it may look whole and not be.
+    or control characters, gives no captions: a part of it may look whole and not be. Of several answers to one question, all
+    captions are returned, and what is wrong only if there are none.
     """
+    if answer.text is not None and SEPARATOR in answer.text:
+        read = [parse_answer(replace(answer, text=text)) for text in answer.text.split(SEPARATOR)]
+        captions = [caption for found, _ in read for caption in found]
+        return captions, [] if captions else read[0][1]
     data, problem = json_of(answer, '{"captions": ["…"]}')
     if problem is not None:
         return [], [problem]

@@ -93,8 +93,8 @@ class Limits:
 
     requests: int | None = None
     cost: float | None = None
-    price: Price = Price()
-    judge_price: Price = Price()
+    price: Price = field(default_factory=Price)
+    judge_price: Price = field(default_factory=Price)
 
 
 @dataclass(frozen=True, slots=True)

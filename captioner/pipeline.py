@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -38,12 +38,30 @@ class TripletSettings(Model):
     all: bool = Field(default=False, description="also ask for label combinations that no present image has")
 
 
+_Temperature = Annotated[float, Field(ge=0, le=2)]
+
+
 class SamplingSettings(Model):
     """How answers are drawn."""
 
-    temperature: float | None = Field(default=None, ge=0, le=2)
+    temperature: _Temperature | Annotated[tuple[_Temperature, ...], Field(min_length=1)] | None = Field(
+        default=None, description="a list is a schedule: for the first round, the second …; the last for all others"
+    )
+    n: int = Field(
+        default=1, ge=1, le=100, description="answers drawn for a question, each with a part of the captions"
+    )
     top_p: float | None = Field(default=None, gt=0, le=1)
     max_tokens: int | None = Field(default=2048, gt=0)
+
+    @property
+    def schedule(self) -> tuple[float, ...]:
+        """The temperatures of the rounds, where they differ."""
+        return self.temperature if isinstance(self.temperature, tuple) else ()
+
+    @property
+    def first_temperature(self) -> float | None:
+        """That of the first round."""
+        return self.temperature[0] if isinstance(self.temperature, tuple) else self.temperature
 
 
 class LoopLimits(Model):
@@ -55,6 +73,14 @@ class LoopLimits(Model):
     near_duplicate: float = Field(default=0.9, gt=0, le=1)
 
 
+class PriceSettings(Model):
+    """What a million tokens cost, in any currency. Where nothing is said, the table of prices is asked."""
+
+    input: float | None = Field(default=None, ge=0)
+    cached_input: float | None = Field(default=None, ge=0, description="as input if left out")
+    output: float | None = Field(default=None, ge=0)
+
+
 class JudgeSettings(Model):
     """A language model's second opinion on captions that the rules pass."""
 
@@ -64,6 +90,7 @@ class JudgeSettings(Model):
         description="which accepted captions it is shown: those with a warning, all, or those with warnings of these codes "
         "or details",
     )
+    price: PriceSettings = Field(default=PriceSettings(), description="of the judge's model")
 
 
 class ShardSettings(Model):
@@ -101,13 +128,6 @@ class LimitSettings(Model):
 
     requests: int | None = Field(default=None, ge=0, description="requests in one session")
     cost: float | None = Field(default=None, ge=0, description="cost of the whole run, in the unit of the prices")
-
-
-class PriceSettings(Model):
-    """What a million tokens cost, in any currency. Look them up: they change, and no table here would be right."""
-
-    input: float = Field(default=0.0, ge=0)
-    output: float = Field(default=0.0, ge=0)
 
 
 class PipelineSpec(Model):

@@ -26,6 +26,12 @@ def folders(kind: str) -> list[Path]:
     return found
 
 
+def files(name: str) -> list[Path]:
+    """Return the existing files of a name, the user's (in the working directory) before the shipped one."""
+    found = [base.resolve() / name for base in (Path.cwd(), shipped())]
+    return [path for path in dict.fromkeys(found) if path.is_file()]
+
+
 def names(kind: str) -> list[str]:
     """Return the names that :func:`find` knows, sorted; files that start with an underscore are parts of others."""
     suffix = SUFFIXES[kind]

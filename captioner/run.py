@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from captioner import agreement, atomic, engines, outputs
+from captioner import agreement, atomic, engines, estimates, outputs
 from captioner.engines import Engine, Sampling
 from captioner.engines.secrets import without_secrets
 from captioner.errors import PipelineError, SchemaError, did_you_mean
@@ -28,7 +28,8 @@ from captioner.folder import claim, lock
 from captioner.generate import Generator, Limits, LoopSettings
 from captioner.images import locate
 from captioner.judge import INSTRUCTIONS, CaptionJudge
-from captioner.pipeline import PipelineSpec, ShardSettings
+from captioner.pipeline import PipelineSpec, PriceSettings, ShardSettings
+from captioner.prices import Price, given_price
 from captioner.prompts import Prompt, load_prompt
 from captioner.schema import LabelSchema, hash_of, load_schema
 from captioner.shards import CaptionReport, ImageItem, ImageReport, build_captions, build_images
@@ -126,6 +127,8 @@ class Plan:
     with_images: bool
     judge: CaptionJudge | None = None
     notes: list[str] = field(default_factory=list)
+    price: Price = field(default_factory=Price)
+    judge_price: Price = field(default_factory=Price)
 
     @property
     def asked(self) -> tuple[Triplet, ...]:
@@ -138,7 +141,8 @@ class Plan:
     def settings(self) -> LoopSettings:
         """How far the loop goes."""
         spec = self.spec
-        sampling = Sampling(spec.sampling.temperature, spec.sampling.top_p, spec.sampling.max_tokens, spec.seed)
+        drawn = spec.sampling
+        sampling = Sampling(drawn.first_temperature, drawn.top_p, drawn.max_tokens, spec.seed, drawn.n)
         return LoopSettings(
             captions=spec.captions,
             repairs=spec.loop.repairs,
@@ -146,13 +150,13 @@ class Plan:
             fill=spec.loop.fill == "rules",
             near_duplicate=spec.loop.near_duplicate,
             sampling=sampling,
+            temperatures=drawn.schedule,
         )
 
     @property
     def limits(self) -> Limits:
         """When to stop asking."""
-        limits, price = self.spec.limits, self.spec.price
-        return Limits(limits.requests, limits.cost, price.input, price.output)
+        return Limits(self.spec.limits.requests, self.spec.limits.cost, self.price, self.judge_price)
 
     @property
     def hash(self) -> str:
@@ -162,9 +166,20 @@ class Plan:
         return hash_of(
             [
                 *(self.schema.hash, self.prompt.hash, self.engine.name, self.engine.model),
-                *(asdict(self.settings), triplets, *judge),
+                *(self._loop, triplets, *judge, *_decisive(self.spec.engine)),
+                *(_decisive(self.spec.judge.engine) if self.spec.judge else ()),
             ]
         )
+
+    @property
+    def _loop(self) -> dict[str, Any]:
+        """How far the loop goes, as it counts for the hash: what is left as it is says nothing."""
+        loop = asdict(self.settings)
+        if not loop["temperatures"]:
+            del loop["temperatures"]
+        if loop["sampling"]["n"] == 1:
+            del loop["sampling"]["n"]
+        return loop
 
     @property
     def engines(self) -> tuple[Engine, ...]:
@@ -252,7 +267,35 @@ def prepare(spec: PipelineSpec, report: Reporter | None = None) -> Plan:
     if spec.triplets.per == "image" and not attributes:
         attributes = tuple(schema.attributes)
     triplets, index = distinct(schema, samples, negatives=spec.triplets.negatives, attributes=attributes)
-    return Plan(spec, schema, prompt, engine, samples, triplets, index, with_images, judge, notes)
+    prices = _prices(spec, engine, judge)
+    return Plan(spec, schema, prompt, engine, samples, triplets, index, with_images, judge, notes, *prices)
+
+
+def _prices(spec: PipelineSpec, engine: Engine, judge: CaptionJudge | None) -> tuple[Price, Price]:
+    """Return the prices of the model and of the judge's.
+
+    Raises:
+        PipelineError: there is a limit on the cost, and a price is not known.
+    """
+
+    def price(given: PriceSettings, of: Engine, where: str) -> Price:
+        address = getattr(of, "address", None)
+        found = given_price(given.model_dump(), of.model, address, batch=of.name == "batch")
+        if spec.limits.cost is not None and of.name != "rules" and not found.source:
+            raise PipelineError(
+                f"limits.cost: no price is known for {of.model}{f' at {address}' if address else ''}. Set {where}.input and "
+                f"{where}.output (what a million tokens cost), or put the model into a prices.yaml in the working directory."
+            )
+        return found
+
+    judges = price(spec.judge.price, judge.engine, "judge.price") if spec.judge and judge else Price()
+    return price(spec.price, engine, "price"), judges
+
+
+def _decisive(engine: Mapping[str, Any]) -> list[Any]:
+    """Return what among an engine's settings decides captions; nothing where nothing is set."""
+    set_ = {name: engine[name] for name in ("chat_template_kwargs", "extra_body") if engine.get(name)}
+    return [set_] if set_ else []
 
 
 def _judge(spec: PipelineSpec, schema: LabelSchema) -> CaptionJudge | None:
@@ -285,8 +328,12 @@ class Forecast:
         triplets: distinct ones to ask for.
         done: of these, how many the run has finished already.
         requests: at least so many.
-        prompt_tokens, completion_tokens: estimates at four characters a token.
-        cost: of these, by the pipeline's prices.
+        prompt_tokens, completion_tokens: of these.
+        basis: how the tokens were found.
+        judged: captions that are shown to the judge, at most.
+        judge_tokens: of the judge's prompts and answers, an estimate.
+        cost: of all these tokens; repairs come on top.
+        price: where the prices come from; empty if none is known.
         disk_bytes: of image and caption shards still to be written, an estimate.
     """
 
@@ -299,7 +346,11 @@ class Forecast:
     requests: int
     prompt_tokens: int
     completion_tokens: int
+    basis: str
+    judged: int
+    judge_tokens: int
     cost: float
+    price: str
     disk_bytes: int
 
 
@@ -308,17 +359,20 @@ def forecast(plan: Plan) -> Forecast:
     asked = plan.asked
     path = plan.out / "runs" / plan.run / "ledger.sqlite"
     finished: set[str] = set()
+    totals = None
     if path.is_file():
         with Ledger(path, read_only=True) as ledger:
+            totals = None if plan.judge else ledger.totals()
             finished = {t.id for t, status, _ in ledger.states() if status not in {"open", "failed"}}
     left = [t for t in asked if t.id not in finished]
     step = max(1, len(left) // 200)  # a sample of the prompts is enough for an estimate
     rendered = [plan.prompt.render(plan.schema, t, plan.spec.captions) for t in left[::step]]
-    characters = sum(len(m.content) for messages in rendered for m in messages)
     requests = 0 if plan.engine.name == "rules" else len(left)
-    prompt_tokens = round(characters / max(1, len(rendered)) * requests / 4)
+    asking = estimates.of_questions(rendered, requests, plan.spec.captions, plan.engine.model, totals)
+    judging = estimates.of_judge(len(left) * plan.spec.captions if plan.judge else 0)
+    cost = plan.price.of(asking.prompt_tokens, asking.completion_tokens)
+    cost += plan.judge_price.of(judging.prompt_tokens, judging.completion_tokens)
     caption_bytes = 160 * plan.spec.captions
-    completion_tokens = requests * caption_bytes // 4
     images, captions = 0, len(plan.samples.frame) * 200  # a Parquet table stores each support set once
     if plan.with_images:
         captions = len(plan.samples.frame) * (caption_bytes + 1024)
@@ -333,9 +387,13 @@ def forecast(plan: Plan) -> Forecast:
         triplets=len(asked),
         done=len(asked) - len(left),
         requests=requests,
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-        cost=plan.limits.cost_of(prompt_tokens, completion_tokens),
+        prompt_tokens=asking.prompt_tokens,
+        completion_tokens=asking.completion_tokens,
+        basis=asking.basis,
+        judged=judging.requests,
+        judge_tokens=judging.prompt_tokens + judging.completion_tokens,
+        cost=cost,
+        price=plan.price.source or plan.judge_price.source,
         disk_bytes=images + captions + len(asked) * 4 * caption_bytes,
     )
 
@@ -567,7 +625,7 @@ def _summarise(plan: Plan, ledger: Ledger, images: ImageReport | None, stopped: 
         requests=totals.requests,
         prompt_tokens=totals.prompt_tokens,
         completion_tokens=totals.completion_tokens,
-        cost=plan.limits.cost_of(totals.prompt_tokens, totals.completion_tokens),
+        cost=totals.cost,
         failures=totals.by_error,
         stopped=stopped,
         notes=tuple(plan.notes),
@@ -588,13 +646,18 @@ IMAGE_CODES = frozenset(
 def _resolved(plan: Plan) -> str:
     """Return the run's own pipeline file: every setting, what the names stood for, and no secret."""
     settings = plan.spec.model_dump(mode="json", by_alias=True, exclude={"engine", "judge"})
+    settings["price"] = _stated(plan.price)
     engine = {"name": plan.engine.name, "model": plan.engine.model} | without_secrets(plan.spec.engine)
     judge: dict[str, Any] = {}
     if plan.judge is not None and plan.spec.judge is not None:
         model = {"name": plan.judge.engine.name, "model": plan.judge.engine.model}
         of = plan.spec.judge.model_dump(mode="json", include={"of"})
         judge = {
-            "judge": {"engine": model | without_secrets(plan.spec.judge.engine), **of},
+            "judge": {
+                "engine": model | without_secrets(plan.spec.judge.engine),
+                "price": _stated(plan.judge_price),
+                **of,
+            },
             "judge_text": INSTRUCTIONS,
         }
     record = settings | {
@@ -606,3 +669,7 @@ def _resolved(plan: Plan) -> str:
         "prompt_text": plan.prompt.sources,
     }
     return yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _stated(price: Price) -> dict[str, float | None]:
+    return {"input": price.input, "cached_input": price.cached_input, "output": price.output}

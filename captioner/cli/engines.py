@@ -47,7 +47,7 @@ def engine_test(
 
     spec = load_pipeline({"schema": schema}, settings or ())
     loaded = load_schema(schema)
-    sampling = Sampling(spec.sampling.temperature, spec.sampling.top_p, spec.sampling.max_tokens)
+    sampling = Sampling(spec.sampling.first_temperature, spec.sampling.top_p, spec.sampling.max_tokens)
     engine = engines.make(spec.engine, loaded)
     with stoppable():
         trials = asyncio.run(

@@ -232,10 +232,12 @@ def plan(
         table.add_row(f"  left out: {code}", f"{number:,}")
     table.add_row("distinct triplets", f"{forecast.triplets:,} ({forecast.done:,} done)")
     table.add_row("requests", f"{forecast.requests:,} at least")
-    table.add_row("prompt tokens", f"about {forecast.prompt_tokens:,} (an estimate: 4 characters a token)")
+    table.add_row("prompt tokens", f"about {forecast.prompt_tokens:,} ({forecast.basis})")
     table.add_row("completion tokens", f"about {forecast.completion_tokens:,} (an estimate)")
-    if forecast.cost:
-        table.add_row("cost", f"about {forecast.cost:,.2f} (by the pipeline's prices)")
+    if forecast.judged:
+        table.add_row("shown to the judge", f"{forecast.judged:,} captions at most, {forecast.judge_tokens:,} tokens")
+    if forecast.price:
+        table.add_row("cost", f"about {forecast.cost:,.2f}, repairs not counted (by {forecast.price})")
     table.add_row("disk", f"about {forecast.disk_bytes / 1e6:,.1f} MB")
     out.print(table)
     print_notes(prepared.notes, lambda text: out.print(text, markup=False), most=len(prepared.notes))

@@ -79,6 +79,7 @@ class Answer:
         finish_reason: ``"stop"``, ``"length"``, ``"content_filter"`` … as the server says it.
         error: what went wrong when there is no text, in one line, without secrets.
         prompt_tokens, completion_tokens: as the server counts them; 0 when it does not.
+        cached_tokens: of the prompt's, those that the server had read before; not kept in the ledger.
         seconds: wall time of the request, retries included.
         attempts: how often it was sent.
         model: the model that answered, as the server names it.
@@ -93,6 +94,7 @@ class Answer:
     seconds: float = 0.0
     attempts: int = 1
     model: str | None = None
+    cached_tokens: int = 0
 
 
 class Engine(Protocol):

@@ -82,6 +82,11 @@ class BatchEngine:
             self._runner = BatchServer(settings, settings.poll_seconds)
         self._folder = settings.folder
 
+    @property
+    def address(self) -> str | None:
+        """Where the server is; None for a program on this machine."""
+        return self._direct.address if self.settings.mode == "api" else None
+
     def keep_in(self, folder: Path) -> None:
         """Keep the files in a folder of the run, unless the settings name one."""
         self._folder = self.settings.folder or folder

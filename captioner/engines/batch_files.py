@@ -175,6 +175,7 @@ def _read_line(line: bytes) -> Answer | None:
         prompt_tokens=said.prompt_tokens,
         completion_tokens=said.completion_tokens,
         model=said.model,
+        cached_tokens=said.cached_tokens,
     )
 
 

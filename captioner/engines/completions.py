@@ -18,6 +18,7 @@ class Completion:
         finish_reason: as the server says it.
         silence: why there is no text, None when there is.
         prompt_tokens, completion_tokens: 0 when the server does not count.
+        cached_tokens: of the prompt's, those that the server had read before.
         model: as the server names it.
         choices: how many answers there were.
     """
@@ -29,6 +30,7 @@ class Completion:
     completion_tokens: int
     model: str | None
     choices: int = 1
+    cached_tokens: int = 0
 
 
 def read_completion(content: bytes, headers: Mapping[str, str], secrets: Iterable[str] = ()) -> Completion:
@@ -58,7 +60,7 @@ def read_completion(content: bytes, headers: Mapping[str, str], secrets: Iterabl
         whole = [(t, r) for t, r, _ in map(_said, choices) if t and r not in {"length", "content_filter"}]
         if whole:
             text, reason = SEPARATOR.join(t for t, _ in whole), whole[0][1]
-    prompt_tokens, completion_tokens = _tokens(data.get("usage"))
+    prompt_tokens, completion_tokens, cached_tokens = _tokens(data.get("usage"))
     return Completion(
         text=text,
         finish_reason=reason if isinstance(reason, str) else None,
@@ -67,6 +69,7 @@ def read_completion(content: bytes, headers: Mapping[str, str], secrets: Iterabl
         completion_tokens=completion_tokens,
         model=model if isinstance(model, str) else None,
         choices=len(choices),
+        cached_tokens=cached_tokens,
     )
 
 
@@ -83,11 +86,18 @@ def _text(content: Any) -> str | None:
     return content if isinstance(content, str) and content else None
 
 
-def _tokens(usage: Any) -> tuple[int, int]:
+def _tokens(usage: Any) -> tuple[int, int, int]:
     if not isinstance(usage, dict):
-        return 0, 0
+        return 0, 0, 0
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    return (prompt if isinstance(prompt, int) else 0), (completion if isinstance(completion, int) else 0)
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    known = prompt if isinstance(prompt, int) else 0
+    return (
+        known,
+        completion if isinstance(completion, int) else 0,
+        min(cached, known) if isinstance(cached, int) and cached > 0 else 0,
+    )
 
 
 def _why_silent(refusal: Any, reason: Any, secrets: Iterable[str]) -> str:

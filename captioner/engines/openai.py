@@ -201,12 +201,14 @@ class OpenAIEngine:
             seconds=time.perf_counter() - start,
             attempts=trial.attempts,
             model=completion.model,
+            cached_tokens=completion.cached_tokens,
         )
 
     async def _draw_rest(self, request: Request, drawn: Completion, trial: Trial) -> Completion:
         """Ask for the answers that a server has not drawn at once, each with a seed of its own."""
         sampling, texts = request.sampling, [drawn.text] if drawn.text else []
         prompt_tokens, completion_tokens = drawn.prompt_tokens, drawn.completion_tokens
+        cached_tokens = drawn.cached_tokens
         for i in range(drawn.choices, sampling.n):
             seed = None if sampling.seed is None else sampling.seed + i
             one, again = replace(request, sampling=replace(sampling, n=1, seed=seed)), Trial()
@@ -219,6 +221,7 @@ class OpenAIEngine:
             finally:
                 trial.attempts += again.attempts
             prompt_tokens += completion.prompt_tokens
+            cached_tokens += completion.cached_tokens
             completion_tokens += completion.completion_tokens
             if completion.text and completion.finish_reason not in {"length", "content_filter"}:
                 if drawn.finish_reason in {"length", "content_filter"}:
@@ -227,7 +230,12 @@ class OpenAIEngine:
         text = SEPARATOR.join(texts) or None
         silence = None if text else drawn.silence
         return replace(
-            drawn, text=text, silence=silence, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens
+            drawn,
+            text=text,
+            silence=silence,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            cached_tokens=cached_tokens,
         )
 
     async def _ask(self, request: Request, slot: Slot, trial: Trial) -> Completion:
