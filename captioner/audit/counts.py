@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from captioner.agreement import Checker, Verdict
-from captioner.agreement.sets import self_similarity, words_of
+from captioner.agreement.sets import opening, self_similarity, words_of
 from captioner.audit.rows import Bad, Row, decodable, texts_of
 from captioner.audit.sketch import Clashes, Distinct, Frequent, Sample, hash64
 from captioner.captions_file import parse_labels
@@ -440,7 +440,7 @@ class Judge:
         self._pairs |= pairs
         counts.bigrams_seen.add([hash64(f"{a} {b}") for a, b in pairs])
         if len(words) >= _OPENING:
-            counts.openings.add(" ".join(words[:_OPENING]))
+            counts.openings.add(" ".join(opening(words, _OPENING)))
         return found
 
 

@@ -51,18 +51,32 @@ class TableDiff:
         return f"{self.same:,} of {self.images:,} pairs of readings of one image are the same ({share:.1f} %)"
 
 
-def diff_tables(first: Path | str, second: Path | str, schema: LabelSchema | str) -> TableDiff:
+def diff_tables(
+    first: Path | str, second: Path | str, schema: LabelSchema | str, second_schema: LabelSchema | str | None = None
+) -> TableDiff:
     """Compare two label tables.
 
     Images are matched by their references without folder and ending, so that tables of differently packed copies fit. An
     image that stands several times in a table has, in it, the labels of all its rows.
 
+    Args:
+        first: a label table, or the folder that it is in.
+        second: another.
+        schema: what their labels mean.
+        second_schema: what the second's labels mean, where it is laid out in another way or has other classes. Compared
+            are the findings that both schemas have, by code, alias or name.
+
     Raises:
-        UsageError: no image is in both tables.
+        UsageError: no image is in both tables, or no class in both schemas.
         TableError: a table is not as the schema says.
     """
     loaded = load_schema(schema) if isinstance(schema, str) else schema
-    one, two = (_labels(read_samples(loaded, Path(p))) for p in (first, second))
+    other = load_schema(second_schema) if isinstance(second_schema, str) else second_schema
+    shared = {} if other is None else _shared(loaded, other)
+    one, two = _labels(read_samples(loaded, Path(first))), _labels(read_samples(other or loaded, Path(second)))
+    if shared:
+        one = {image: (labels & set(shared.values()), row) for image, (labels, row) in one.items()}
+        two = {i: (frozenset(shared[c] for c in labels if c in shared), row) for i, (labels, row) in two.items()}
     common = [image for image in one if image in two]
     if not common:
         raise UsageError(
@@ -80,6 +94,19 @@ def diff_tables(first: Path | str, second: Path | str, schema: LabelSchema | str
         rows=pd.DataFrame(rows, columns=_COLUMNS),
         classes=_classes(loaded, [one[i][0] for i in common], [two[i][0] for i in common]),
     )
+
+
+def _shared(schema: LabelSchema, other: LabelSchema) -> dict[str, str]:
+    """Return the findings that two schemas have: code in the second → code in the first."""
+    found = {}
+    for item in other.classes:
+        names = (item.code, *item.aliases, item.name)
+        same = next((c for n in names if (c := schema.find(n)) is not None), None)
+        if same is not None and item.kind == same.kind == "finding":
+            found[item.code] = same.code
+    if not found:
+        raise UsageError(f"schemas {schema.id!r} and {other.id!r} have no finding in common: nothing can be compared")
+    return found
 
 
 def diff_readers(table: Path | str, schema: LabelSchema | str) -> TableDiff:

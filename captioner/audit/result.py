@@ -145,7 +145,7 @@ class Audit:
     def headline(self) -> str:
         """Return the finding in one sentence."""
         if not self.captions:
-            return "There is no caption that could be judged."
+            return "There is no caption that could be judged"
         a = self.agreement
         return (
             f"{a.hits:,} of {a.total:,} captions agree with their labels: {percent(a.share)} "

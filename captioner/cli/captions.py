@@ -217,6 +217,9 @@ def diff(
         Path | None,
         typer.Argument(help="Another table of labels for the same images; without it, the readers of the first."),
     ] = None,
+    second_schema: Annotated[
+        str, typer.Option(help="The second table's schema, if it is another; what both have is compared.")
+    ] = "",
     out_file: Annotated[Path | None, typer.Option("--out", help="Write the rows that differ as CSV.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -229,7 +232,8 @@ def diff(
     from captioner import atomic
     from captioner.audit import diff_readers, diff_tables
 
-    found = diff_readers(first, schema) if second is None else diff_tables(first, second, schema)
+    other = second_schema or None
+    found = diff_readers(first, schema) if second is None else diff_tables(first, second, schema, other)
     if out_file is not None:
         atomic.write(out_file, found.rows.to_csv(index=False).encode())
     if as_json:

@@ -130,7 +130,7 @@ def test_all_of_it_is_json_that_any_parser_reads_and_shows_in_a_notebook(found, 
 
 def test_a_target_without_a_caption_is_an_audit_that_says_so(tmp_path):
     empty = audit(jsonl(tmp_path / "a.jsonl", []), SCHEMA)
-    assert empty.headline() == "There is no caption that could be judged."
+    assert empty.headline() == "There is no caption that could be judged"
     json.loads(empty.to_json())
     assert [g.passed for g in gates(empty, 0.9)] == [False]
 

@@ -4,8 +4,9 @@ import pytest
 
 from captioner.audit import diff_readers, diff_tables
 from captioner.errors import UsageError
+from captioner.schema import load_schema, parse_schema
 from tests.audit.makers import table
-from tests.small import small_schema
+from tests.small import CHEST, small_schema
 
 SCHEMA = small_schema()
 HEAD = ("image", "labels")
@@ -41,6 +42,30 @@ def test_a_table_differs_from_itself_nowhere(real_data):
     assert found.same == found.images > 112_000
     assert found.rows.empty
     assert set(found.classes["kappa"]) == {1}
+
+
+def test_a_second_source_with_classes_of_its_own_is_compared_on_what_both_have(tmp_path):
+    adjudicated = parse_schema(
+        CHEST
+        | {
+            "id": "adjudicated",
+            "tables": [
+                {"layout": "one_hot", "files": [{"match": "expert.csv"}], "image": "Image", "positive": ["YES"]}
+            ],
+            "classes": [
+                {"code": "lung nodule", "name": "lung nodule"},
+                {"code": "Fracture", "name": "rib fracture"},
+            ],
+        }
+    )
+    one = table(tmp_path / "labels.csv", [("a.png", "Effusion|Nodule"), ("b.png", "Normal"), ("c.png", "Nodule")], HEAD)
+    rows = [("a.png", "YES", "NO"), ("b.png", "YES", "YES"), ("c.png", "YES", "YES")]
+    two = table(tmp_path / "expert.csv", rows, ("Image", "lung nodule", "Fracture"))
+    found = diff_tables(one, two, SCHEMA, adjudicated)
+    assert found.rows.to_numpy().tolist() == [["b", 3, 3, "", "Nodule", "", "Nodule"]]
+    assert (found.images, found.classes["class"].tolist()) == (3, ["Nodule"])
+    with pytest.raises(UsageError, match="have no finding in common"):
+        diff_tables(one, two, SCHEMA, load_schema("aptos2019"))
 
 
 def test_tables_of_other_images_cannot_be_compared(tmp_path):
