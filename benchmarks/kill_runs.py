@@ -1,0 +1,148 @@
+"""SIGKILL at random moments of whole runs, each started again: is anything lost, asked twice, or different in the end?
+
+Processes of ``captioner run`` work on tiny images and a stub server whose answers depend on the question alone. They are
+killed at random moments, with a seed, from their first moment on; a run that comes to its end is compared, byte by byte,
+with one that nobody disturbed, and the next run begins, until there were as many kills as asked for. A request may be sent
+again only if its answer was on its way when the kill came, or had come in the moment before.
+
+    python -m benchmarks.kill_runs [--kills 20] [--seed 0]
+"""
+
+import argparse
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from benchmarks.faults import dataset
+from tests.engines.faulty import FaultyServer
+from tests.wrong import CODES, Model
+
+_LATENCY = 0.15
+_GRACE = 0.1
+"""Seconds between the sending of an answer and its being on disk, on a machine that has other things to do, too."""
+
+_FILES = ("*.tar", "*.parquet", "summary.json", "pipeline.yaml", "rejected_rows.csv")
+
+
+def prepare(folder: Path, count: int) -> Path:
+    """Write a label table and its images, and return the pipeline file."""
+    spec = dataset(folder, count)
+    del spec["out"]
+    spec["data"] = {"root": str(folder)}
+    for i in range(count):
+        Image.new("RGB", (4, 4), (i % 256, i // 256, 0)).save(folder / f"{i:05}.png")
+    path = folder / "pipeline.json"
+    path.write_text(json.dumps(spec | {"shards": {"size": 20}}), encoding="utf-8")
+    return path
+
+
+def command(pipeline: Path, out: Path, url: str, concurrency: int) -> list[str]:
+    engine = ("engine.model=tiny", f"engine.base_url={url}", f"engine.concurrency={concurrency}")
+    settings = [word for setting in engine for word in ("--set", setting)]
+    return [sys.executable, "-m", "captioner", "run", str(pipeline), "--out", str(out), *settings]
+
+
+def content(out: Path) -> dict[str, bytes]:
+    """Return every file of an output folder that must not depend on what happened on the way."""
+    return {str(p.relative_to(out)): p.read_bytes().replace(bytes(out), b"OUT") for n in _FILES for p in out.rglob(n)}
+
+
+class Witness:
+    """What the server saw of a run, and when it was killed."""
+
+    def __init__(self, server: FaultyServer) -> None:
+        self.server = server
+        self.kills: list[float] = []
+        self.seen = len(server.bodies)
+
+    def repeated(self) -> tuple[int, int, int]:
+        """Return how many requests were sent again: with the answer on its way, or just come, and all others."""
+        flying = just = other = 0
+        sent: dict[str, float] = {}
+        for body, moment in zip(self.server.bodies[self.seen :], self.server.moments[self.seen :], strict=True):
+            question = json.dumps([body["messages"], body.get("seed")])
+            if question in sent:
+                answered = sent[question] + _LATENCY
+                before = max((k for k in self.kills if k < moment), default=0.0)
+                flying += answered >= before
+                just += before - _GRACE <= answered < before
+                other += answered < before - _GRACE
+            sent[question] = moment
+        return flying, just, other
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--triplets", type=int, default=150)
+    parser.add_argument("--concurrency", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    rng = random.Random(options.seed)
+    model = Model(dict.fromkeys(CODES, 0.2 / len(CODES)), options.seed)
+    failed = False
+    totals: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as temporary, FaultyServer(caption=model, latency=_LATENCY) as server:
+        data = Path(temporary) / "data"
+        data.mkdir()
+        pipeline = prepare(data, options.triplets)
+
+        def start(out: Path) -> "subprocess.Popen[Any]":
+            words = command(pipeline, out, server.base_url, options.concurrency)
+            return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+        whole = Path(temporary) / "whole"
+        begin = time.monotonic()
+        process = start(whole)
+        while not server.bodies and process.poll() is None:
+            time.sleep(0.005)
+        to_first = time.monotonic() - begin
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+        ideal, reference = len(server.bodies), content(whole)
+        print(f"undisturbed: {ideal} requests, {to_first:.1f} s to the first; {len(reference)} files", flush=True)
+        while totals["kills"] < options.kills:
+            out = Path(temporary) / f"run{totals['runs']}"
+            witness = Witness(server)
+            while True:
+                process = start(out)
+                # Half of the kills from the very beginning on, half while there are questions.
+                patience = rng.uniform(0, to_first) if rng.random() < 0.3 else to_first + rng.uniform(0, 1.0)
+                if totals["kills"] >= options.kills:
+                    patience = 600
+                try:
+                    _, errors = process.communicate(timeout=patience)
+                except subprocess.TimeoutExpired:
+                    witness.kills.append(time.monotonic())
+                    process.send_signal(signal.SIGKILL)
+                    process.communicate()
+                    totals["kills"] += 1
+                    continue
+                assert process.returncode == 0, errors
+                break
+            flying, just, other = witness.repeated()
+            mine = content(out)
+            different = sorted(n for n in reference.keys() | mine.keys() if reference.get(n) != mine.get(n))
+            sent = len(server.bodies) - witness.seen
+            print(
+                f"run {totals['runs']}: {len(witness.kills)} kills, {sent} requests; sent again with the answer on its way "
+                f"{flying}, just come {just}, others {other}; files that differ: {different or 'none'}",
+                flush=True,
+            )
+            totals.update(runs=1, flying=flying, just=just, other=other, different=len(different))
+            failed |= bool(different or other)
+    print(f"{dict(totals)}; at most {options.concurrency} in flight at each kill")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
