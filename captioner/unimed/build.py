@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner import atomic
-from captioner.errors import OutputError
+from captioner.errors import OutputError, UsageError
 from captioner.folder import lock
 from captioner.shards import tar
 from captioner.shards.manifest import Shard, write_sums
@@ -79,7 +79,8 @@ def build(
         progress: called now and then with the number of rows handled so far.
 
     Raises:
-        OutputError: the folder holds something else, or was built from something else.
+        OutputError: the folder holds something else, was built from something else, or another build is at work in it.
+        UsageError: the source has no rows.
         TableError: an annotation file cannot be read as a whole.
         ShardError: a run's shards are damaged.
         StorageError: the disk is full or cannot be written. What is finished is kept; call again to go on.
@@ -91,13 +92,15 @@ def build(
         return _built(folder, record, 0)
     items = source.items()
     first = next(items, None)  # whatever is wrong with the files as a whole shows before anything is written
+    if first is None:
+        raise UsageError(f"{output.name}: there are no rows to build it from.")
     with atomic.storage(folder), lock(folder):
         if not (folder / NAME).exists():
             _check_foreign(folder, ())
         with Journal(folder, settings) as journal:
             _check_unfinished(folder, journal.shards)
             before = len(journal.shards)
-            everything = chain([] if first is None else [first], items)
+            everything = chain([first], items)
             _write(folder, islice(everything, journal.passed, None), journal, per_shard, progress)
             rejected = _write_rejects(folder / REJECTED, journal)
             record = Record(settings, tuple(journal.shards), rejected, dict(sorted(journal.notes.items())))

@@ -91,6 +91,8 @@ def _openi(files: Sequence[File]) -> Iterator[Entry | Reject]:
 def _retina(files: Sequence[File]) -> Iterator[Entry | Reject]:
     columns = ("filename", "captions", "sentence_level_captions")
     for file in files:
+        next(read_csv(file, columns=columns), None)  # a file of another kind shows before anything is written
+    for file in files:
         for row in read_csv(file, columns=columns):
             if isinstance(row, Reject):
                 yield row

@@ -136,8 +136,8 @@ def read_csv(file: File, *, width: int = 1, columns: tuple[str, ...] = ()) -> It
                 return
             if cells and cells[-1].endswith(_END):
                 raise TableError(f'{file.path}: row {line}: a quote (") is opened there and never closed.')
-            if not cells or (len(cells) == 1 and not cells[0].strip()):
-                continue
+            if not cells or (len(cells) == 1 and cells[0] and not cells[0].strip(" \t")):
+                continue  # a line of nothing, or of blanks
             if any(cell.strip() for cell in cells[len(header) :]):
                 reason = f"{len(cells)} cells, the header has {len(header)}: is a quote missing?"
                 yield Reject(file.name, line, "", shown(cells[len(header)]), "bad_row", reason)

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from captioner.cli import main
 from captioner.unimed import OUTPUTS, Built, build, from_files
 from tests.unimed.made import make_data
 
@@ -39,6 +38,8 @@ def built(tmp_path: Path) -> Callable[..., Built]:
 @pytest.fixture
 def captioner(monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
     """Run a command; return its exit code and what it printed."""
+    from captioner.cli import main
+
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
 

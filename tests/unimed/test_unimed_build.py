@@ -6,8 +6,10 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from captioner.errors import OutputError
+from captioner.folder import lock
 from captioner.unimed import OUTPUTS, build, from_files
 from tests.unimed import made
 from tests.unimed.conftest import rejected, tars
@@ -74,6 +76,38 @@ build(output, from_files(Path({str(data)!r}), output), Path({str(tmp_path / "kil
     }
     assert resumed.rejected == undisturbed.rejected
     assert not list(resumed.folder.glob("*.tmp"))
+
+
+def test_a_full_disk_is_an_error_and_no_tar_is_cut_off(data, built, tmp_path):
+    code = f"""
+import resource
+from pathlib import Path
+from captioner.errors import StorageError
+from captioner.unimed import OUTPUTS, build, from_files
+output = OUTPUTS["pmc_oa"]
+source = from_files(Path({str(data)!r}), output)
+resource.setrlimit(resource.RLIMIT_FSIZE, (15_000, resource.RLIM_INFINITY))
+try:
+    build(output, source, Path({str(tmp_path / "full")!r}), per_shard=4)
+except StorageError as error:
+    print(error)
+"""
+    Image.effect_noise((100, 200), 50).save(
+        data / "pmc_oa/caption_T060_filtered_top4_sep_v0_subfigures/PMC5_Fig5_1.jpg", "PNG"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "cannot write" in done.stdout
+    folder = tmp_path / "full/pmc_oa_webdataset"
+    assert [path.name for path in folder.glob("*.t*")] == ["dataset-000001.tar"]
+    resumed = build(OUTPUTS["pmc_oa"], from_files(data, OUTPUTS["pmc_oa"]), tmp_path / "full", per_shard=4)
+    assert resumed.written == 1
+    assert tars(resumed.folder) == tars(built(data, "pmc_oa", per_shard=4).folder)
+
+
+def test_two_builds_do_not_write_one_output_at_a_time(data, built, tmp_path):
+    with lock(tmp_path / "out/pmc_oa_webdataset"), pytest.raises(OutputError, match="another run is at work"):
+        built(data, "pmc_oa")
+    assert built(data, "pmc_oa").samples == made.COUNT
 
 
 def test_an_interrupted_build_is_not_finished_with_other_annotations(data, tmp_path):

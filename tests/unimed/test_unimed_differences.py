@@ -265,6 +265,20 @@ class TestFilesAsAWhole:
             built(data, name)
         assert not list(data.parent.glob("out/*/*.tar"))
 
+    def test_a_table_of_another_kind_among_retinas_is_an_error_at_once(self, data, built):
+        made.table(data / made.RETINA / "99_LAST.csv", ["image", "categories"], [["a.jpg", "[]"]])
+        with pytest.raises(TableError, match=r"99_LAST\.csv: no column 'filename'; it has: image, categories"):
+            built(data, "retina_part1")
+        assert not (data.parent / "out").exists()
+
+    @pytest.mark.parametrize(
+        ("name", "file", "content"), [("rocov2", made.ROCO, "ID,Caption\n"), ("pmc_oa", made.PMC, "")]
+    )
+    def test_a_table_without_rows_is_an_error(self, data, built, name, file, content):
+        (data / file).write_text(content)
+        with pytest.raises(UsageError, match="no rows"):
+            built(data, name)
+
     def test_a_byte_order_mark_and_line_ends_of_windows_change_nothing(self, data, built):
         before = tars(built(data, "rocov2").folder)
         path = data / made.ROCO

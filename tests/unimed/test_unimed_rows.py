@@ -8,7 +8,7 @@ import warnings
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from captioner.unimed import rows, texts
@@ -38,6 +38,8 @@ def test_cells_are_those_that_pandas_reads(path, table, end):
     assert ours == theirs.to_numpy().tolist()
 
 
+@example('"\n"')
+@example('""')
 @given(st.text(st.sampled_from('ab,"\n'), max_size=30))
 def test_any_table_is_read_as_pandas_reads_it_or_refused(path, body):
     path.write_bytes(f"a,b\n{body}".encode())
