@@ -11,6 +11,7 @@ import pandas as pd
 
 from captioner.errors import UsageError
 from captioner.references import EXTENSIONS, Problem, normalise, refusal, sample_key, without_extension
+from captioner.storage import Place, Remote
 from captioner.tables import REJECT_COLUMNS, SampleTable
 
 __all__ = ["HEAD", "ImageIndex", "Problem", "locate", "sample_key", "sniff"]
@@ -48,29 +49,33 @@ class ImageIndex:
     """The image files below a folder, found by references of any completeness.
 
     Args:
-        root: the folder; walked once. Links to folders are not followed, links to files only if they stay inside.
+        root: the folder, a path or a URL; walked once. Links to folders are not followed, links to files only if they
+            stay inside.
 
     Raises:
         UsageError: there is no such folder.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Place) -> None:
         if not root.is_dir():
             raise UsageError(f"{root}: no such image folder")
         self.root = root
-        self._real_root = Path(os.path.realpath(root))
+        self._real_root = Path(os.path.realpath(str(root)))
         self._files: set[str] = set()
         self._links: set[str] = set()
         self._linked_folders: list[str] = []
         self._by_name: dict[str, list[str]] = {}
         self._by_stem: dict[str, list[str]] = {}
-        self._walk()
+        if isinstance(root, Remote):
+            self._list(root)
+        else:
+            self._walk(root)
 
-    def _walk(self) -> None:
+    def _walk(self, root: Path) -> None:
         todo = [""]
         while todo:
             prefix = todo.pop()
-            with _scan(self.root / prefix) as entries:
+            with _scan(root / prefix) as entries:
                 for entry in entries:
                     name, path = entry.name, prefix + entry.name
                     if name.startswith(".") or name == "__MACOSX" or not _is_text(name):
@@ -85,10 +90,19 @@ class ImageIndex:
                         continue
                     elif not entry.is_file():
                         continue
-                    self._files.add(path)
-                    self._by_name.setdefault(_folded_ending(name), []).append(path)
-                    if name.rpartition(".")[2].lower() in EXTENSIONS:
-                        self._by_stem.setdefault(without_extension(name), []).append(path)
+                    self._add(path, name)
+
+    def _list(self, root: Remote) -> None:
+        for path in root.files():
+            parts = path.split("/")
+            if not any(part.startswith(".") for part in parts) and "__MACOSX" not in parts:
+                self._add(path, parts[-1])
+
+    def _add(self, path: str, name: str) -> None:
+        self._files.add(path)
+        self._by_name.setdefault(_folded_ending(name), []).append(path)
+        if name.rpartition(".")[2].lower() in EXTENSIONS:
+            self._by_stem.setdefault(without_extension(name), []).append(path)
 
     @property
     def files(self) -> Collection[str]:
@@ -96,7 +110,7 @@ class ImageIndex:
         return self._files
 
     def find(self, reference: str) -> Path | Problem:
-        """Return the file that a reference names.
+        """Return the file that a reference names, in a folder of this machine.
 
         That is the reference joined to the root; else the one file below the root whose path ends with the whole
         reference, where the ending may be missing from the reference or be written in another case.
@@ -105,6 +119,7 @@ class ImageIndex:
             A problem has the code ``bad_image_reference``, ``missing_image``, ``ambiguous_image`` or ``outside_root``.
         """
         found = self.resolve(reference)
+        assert isinstance(self.root, Path)
         return found if isinstance(found, Problem) else self.root / found
 
     def resolve(self, reference: str) -> str | Problem:
@@ -141,7 +156,7 @@ class ImageIndex:
     def _inside(self, path: str) -> str | Problem:
         if path not in self._links:
             return path
-        real = Path(os.path.realpath(self.root / path))
+        real = Path(os.path.realpath(str(self.root / path)))
         if not real.is_relative_to(self._real_root):
             return Problem("outside_root", "the file is a link to a place outside the image folder")
         if not real.is_file():
@@ -150,7 +165,7 @@ class ImageIndex:
 
     def _missing(self, wanted: str) -> Problem:
         if any(wanted.startswith(folder) for folder in self._linked_folders):
-            real = Path(os.path.realpath(self.root / wanted))
+            real = Path(os.path.realpath(str(self.root / wanted)))
             if not real.is_relative_to(self._real_root):
                 return Problem("outside_root", "the folder is a link to a place outside the image folder")
         if "\ufffd" in wanted:
@@ -183,7 +198,7 @@ def _folded_ending(path: str) -> str:
     return f"{stem}.{ending.lower()}" if dot else path
 
 
-def locate(samples: SampleTable, root: Path) -> SampleTable:
+def locate(samples: SampleTable, root: Place) -> SampleTable:
     """Find the images of samples.
 
     Args:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +11,7 @@ import pyarrow.compute as pc
 
 from captioner.errors import TableError, did_you_mean
 from captioner.sheets import Columns, Sheet
+from captioner.storage import Place
 
 
 class ImageList:
@@ -23,7 +23,7 @@ class ImageList:
         pattern: regular expression; its named groups are columns, ``image`` is the path. Other images are left out.
     """
 
-    def __init__(self, path: Path, images: Iterable[str], pattern: str) -> None:
+    def __init__(self, path: Place, images: Iterable[str], pattern: str) -> None:
         self.path = path
         expression = re.compile(pattern)
         found = [(m, image) for image in images if (m := expression.search(image))]
@@ -56,7 +56,7 @@ class JoinedSheet:
         names: column names; one that both have stands for the table's own.
     """
 
-    path: Path
+    path: Place
     names: tuple[str, ...]
 
     def __init__(self, left: "Sheet | JoinedSheet", right: "Sheet | ImageList", by: Sequence[str]) -> None:
@@ -90,7 +90,7 @@ class JoinedSheet:
         return Columns(left.rows[at_left], cells, left.overlong)
 
 
-def _position(path: Path, names: Sequence[str], name: str) -> int:
+def _position(path: Place, names: Sequence[str], name: str) -> int:
     if name not in names:
         raise TableError(f"{path}: row 1: column {name!r} is missing.{did_you_mean(name, names)} It joins this file")
     return names.index(name)

@@ -31,6 +31,7 @@ from captioner.schema import (
     fold_label,
 )
 from captioner.sheets import SUFFIXES, Sheet
+from captioner.storage import Place, Remote, relative
 
 FileTable = NamesTable | LiteralsTable | OneHotTable | CodesTable | MarksTable | ViewsTable
 Cells = tuple[str, ...]
@@ -57,7 +58,7 @@ class Choice:
     notes: list[str] = field(default_factory=list)
 
 
-def choose(schema: LabelSchema, place: Path) -> Choice:
+def choose(schema: LabelSchema, place: Place) -> Choice:
     """Return the first layout that fits.
 
     Raises:
@@ -93,17 +94,20 @@ def _unused(candidates: Iterable[tuple[FileTable, list[Source]]]) -> list[str]:
     ]
 
 
-def _table_files(folder: Path) -> list[Path]:
+def _table_files(folder: Place) -> list[Place]:
     """Return all files but images; what a schema calls its table is up to the schema."""
     return [folder / path for path, name in walk(folder) if not _is_image(name)]
 
 
-def walk(folder: Path) -> Iterator[tuple[str, str]]:
+def walk(folder: Place) -> Iterator[tuple[str, str]]:
     """Yield relative path (``/`` between parts) and name of every visible file, sorted; links to folders are left."""
 
     def refuse(error: OSError) -> None:
         raise TableError(f"{error.filename}: the folder cannot be read: {error.strerror}")
 
+    if isinstance(folder, Remote):
+        yield from _objects(folder)
+        return
     for base, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
         prefix = Path(base).relative_to(folder).as_posix()
@@ -112,7 +116,18 @@ def walk(folder: Path) -> Iterator[tuple[str, str]]:
                 yield (name if prefix == "." else f"{prefix}/{name}"), name
 
 
-def _open(schema: LabelSchema, layout: FileTable, found: Sequence[Path], place: Path) -> list[Source]:
+def _objects(folder: Remote) -> Iterator[tuple[str, str]]:
+    """Do the same for what lies in object storage, in the same order: a folder's own files, then its folders."""
+    visible = (
+        (*((1, name) for name in folders), (0, name))
+        for *folders, name in (path.split("/") for path in folder.files())
+        if not any(part.startswith(".") for part in (*folders, name)) and "__MACOSX" not in folders
+    )
+    for parts in sorted(visible):
+        yield "/".join(name for _, name in parts), parts[-1][1]
+
+
+def _open(schema: LabelSchema, layout: FileTable, found: Sequence[Place], place: Place) -> list[Source]:
     """Return the files of a layout; for one file that is named explicitly, whatever it is called."""
     if place.is_file():
         entry = next((e for e in layout.files if _matches(e, place)), None)
@@ -124,7 +139,7 @@ def _open(schema: LabelSchema, layout: FileTable, found: Sequence[Path], place: 
             for path in found
             if path.name.lower().endswith(SUFFIXES) and (s := _try(schema, layout, path, place, found))
         ]
-    chosen: dict[Path, TableFile] = {}
+    chosen: dict[Place, TableFile] = {}
     for entry in layout.files:
         for path in found:
             if _matches(entry, path):
@@ -133,7 +148,7 @@ def _open(schema: LabelSchema, layout: FileTable, found: Sequence[Path], place: 
     return [_source(schema, layout, path, entry, place, found=found) for path, entry in chosen.items()]
 
 
-def _try(schema: LabelSchema, layout: FileTable, path: Path, place: Path, found: Sequence[Path]) -> Source | None:
+def _try(schema: LabelSchema, layout: FileTable, path: Place, place: Place, found: Sequence[Place]) -> Source | None:
     """Return a file that nobody has named, if it can be read at all."""
     try:
         return _source(schema, layout, path, None, place, found=found)
@@ -141,11 +156,11 @@ def _try(schema: LabelSchema, layout: FileTable, path: Path, place: Path, found:
         return None
 
 
-def _matches(entry: TableFile | Join, path: Path) -> bool:
+def _matches(entry: TableFile | Join, path: Place) -> bool:
     return entry.match is not None and fnmatch.fnmatch(path.name.lower(), entry.match.lower())
 
 
-def _refuse_copies(paths: Iterable[Path]) -> None:
+def _refuse_copies(paths: Iterable[Place]) -> None:
     names = Counter(p.name for p in paths)
     for name, count in names.items():
         if count > 1:
@@ -156,11 +171,11 @@ def _refuse_copies(paths: Iterable[Path]) -> None:
 def _source(
     schema: LabelSchema,
     layout: FileTable,
-    path: Path,
+    path: Place,
     entry: TableFile | None,
-    place: Path,
+    place: Place,
     *,
-    found: Sequence[Path],
+    found: Sequence[Place],
 ) -> Source:
     sheet: Sheet | JoinedSheet = Sheet(
         path, encoding=layout.encoding, delimiter=layout.delimiter, header=layout.header, sheet=layout.sheet
@@ -175,11 +190,11 @@ def _source(
         needed += [] if codes else [schema.codes[0]]
     needed += [c for c in (layout.split, layout.group, *layout.where) if c]
     missing = [c for c in dict.fromkeys(needed) if position_of(columns, c) is None]
-    name = path.name if place.is_file() else path.relative_to(place).as_posix()
+    name = path.name if place.is_file() else relative(path, place)
     return Source(sheet, entry, columns, missing, name)
 
 
-def _joined(join: Join, path: Path, place: Path, found: Sequence[Path]) -> Sheet | ImageList:
+def _joined(join: Join, path: Place, place: Place, found: Sequence[Place]) -> Sheet | ImageList:
     """Return what a join puts beside a table: a file, or the images themselves."""
     if join.images is None:
         return Sheet(_joined_file(join, path, found))
@@ -191,7 +206,7 @@ def _is_image(name: str) -> bool:
     return name.rpartition(".")[2].lower() in EXTENSIONS
 
 
-def _joined_file(join: Join, path: Path, found: Sequence[Path]) -> Path:
+def _joined_file(join: Join, path: Place, found: Sequence[Place]) -> Place:
     """Return the file to join to a table: the one in the table's folder, or else the only one there is."""
     matching = [p for p in found if _matches(join, p)]
     near = [p for p in matching if p.parent == path.parent] or matching
@@ -245,7 +260,7 @@ def _missing_columns(schema: LabelSchema, layout: FileTable, source: Source) -> 
     )
 
 
-def _nothing_found(schema: LabelSchema, place: Path, found: Sequence[Path]) -> str:
+def _nothing_found(schema: LabelSchema, place: Place, found: Sequence[Place]) -> str:
     wanted = [e.match for t in schema.tables if not isinstance(t, FoldersTable) for e in t.files]
     looked = []
     if wanted:
@@ -253,7 +268,7 @@ def _nothing_found(schema: LabelSchema, place: Path, found: Sequence[Path]) -> s
     if any(isinstance(t, FoldersTable) for t in schema.tables):
         looked.append("images in folders named after classes, such as " + ", ".join(schema.codes[:3]))
     tables = [p for p in found if p.name.lower().endswith(SUFFIXES)]
-    there = ", ".join(p.relative_to(place).as_posix() for p in tables[:10]) if place.is_dir() else place.name
+    there = ", ".join(relative(p, place) for p in tables[:10]) if place.is_dir() else place.name
     return (
         f"{place}: no label table of schema {schema.id!r}. Looked for {'; '.join(looked) or 'a table file'}. "
         f"Table files there: {there or 'none'}"
@@ -369,7 +384,7 @@ def _one_hot_targets(schema: LabelSchema, layout: OneHotTable, source: Source) -
 
 
 def class_images(
-    schema: LabelSchema, layout: FoldersTable, root: Path, *, everything: bool = False
+    schema: LabelSchema, layout: FoldersTable, root: Place, *, everything: bool = False
 ) -> Iterator[tuple[str, str, str]]:
     """Yield reference, label and split of the images below a folder; with ``everything``, also those of no class."""
     pattern = re.compile(layout.pattern) if layout.pattern else None

@@ -5,20 +5,49 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from captioner import engines, resources
 from captioner.errors import PipelineError, did_you_mean
 from captioner.schema import Model, explain, read_yaml
 from captioner.shards import Conversion
+from captioner.storage import Place, Remote, local, place
+
+
+def _place(value: Any) -> Place:
+    if not isinstance(value, str | Path | Remote):
+        raise ValueError("not a path or a URL")  # noqa: TRY004 - pydantic reports these
+    return place(value)
+
+
+def _local(value: Any) -> Any:
+    return local(value) if isinstance(value, str) else value
+
+
+def _images(value: Any) -> Place | Literal["auto", "none"]:
+    return value if value in ("auto", "none") else _place(value)
+
+
+_Place = Annotated[Place, PlainValidator(_place), PlainSerializer(str, return_type=str)]
+_Images = Annotated[Place | Literal["auto", "none"], PlainValidator(_images), PlainSerializer(str, return_type=str)]
 
 
 class DataSettings(Model):
     """Where the dataset is."""
 
-    root: Path | None = Field(default=None, description="the dataset's folder; data/SCHEMA if left out")
-    table: Path | None = Field(default=None, description="the label table, where it is not found below root")
-    images: Path | Literal["auto", "none"] = Field(
+    root: _Place | None = Field(
+        default=None, description="the dataset's folder, a path or s3://BUCKET/FOLDER; data/SCHEMA if left out"
+    )
+    table: _Place | None = Field(default=None, description="the label table, where it is not found below root")
+    images: _Images = Field(
         default="auto",
         description="the images' folder; auto: below root, and captions alone if not one is there; none: captions alone",
     )
@@ -149,7 +178,9 @@ class PipelineSpec(Model):
     limits: LimitSettings = LimitSettings()
     price: PriceSettings = PriceSettings()
     shards: ShardSettings = ShardSettings()
-    out: Path | None = Field(default=None, description="output folder; out/SCHEMA if left out")
+    out: Annotated[Path, BeforeValidator(_local)] | None = Field(
+        default=None, description="output folder; out/SCHEMA if left out"
+    )
     name: str | None = Field(
         default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="the run's folder, instead of its hash"
     )

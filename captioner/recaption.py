@@ -16,12 +16,13 @@ from captioner.folder import lock
 from captioner.pipeline import PipelineSpec, load_pipeline
 from captioner.run import Plan, prepare, write_captions
 from captioner.shards import CaptionReport
+from captioner.storage import Place
 
 _SETS = "support_sets.parquet"
 
 
 def rewrite_captions(
-    folder: Path, *, data: Path | None = None, progress: Callable[[int], None] | None = None
+    folder: Path, *, data: Place | None = None, progress: Callable[[int], None] | None = None
 ) -> CaptionReport:
     """Write the caption shards of a finished run again, for the image shards that there are now.
 
@@ -65,7 +66,7 @@ def _record(folder: Path) -> dict[str, Any]:
     raise OutputError(f"{folder}: no finished run: there is no {_SETS}. Start the run again to finish it.")
 
 
-def _spec(folder: Path, record: Mapping[str, Any], data: Path | None) -> PipelineSpec:
+def _spec(folder: Path, record: Mapping[str, Any], data: Place | None) -> PipelineSpec:
     # Neither engine nor prompt is used again, and images are not looked for: their shards are there.
     place = {"root": data, "table": None} if data is not None else {}
     return load_pipeline(

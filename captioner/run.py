@@ -33,6 +33,7 @@ from captioner.prices import Price, given_price
 from captioner.prompts import Prompt, load_prompt
 from captioner.schema import LabelSchema, hash_of, load_schema
 from captioner.shards import CaptionReport, ImageItem, ImageReport, build_captions, build_images
+from captioner.storage import Place, Remote, listed_once
 from captioner.store import Ledger, Totals
 from captioner.tables import SampleTable, read_samples
 from captioner.triplets import Triplet, distinct
@@ -194,7 +195,7 @@ class Plan:
         return self.spec.name or f"{slug}-{self.prompt.name}-{self.hash[:8]}"
 
     @property
-    def image_root(self) -> Path:
+    def image_root(self) -> Place:
         """The folder that image paths are relative to."""
         return image_root(self.spec, self.schema)
 
@@ -204,18 +205,18 @@ class Plan:
         return self.spec.out or Path("out") / self.schema.id
 
 
-def data_root(spec: PipelineSpec, schema: LabelSchema) -> Path:
+def data_root(spec: PipelineSpec, schema: LabelSchema) -> Place:
     """Return the folder (or the table's file) that the dataset is read from."""
     return spec.data.root or Path("data") / schema.id
 
 
-def image_root(spec: PipelineSpec, schema: LabelSchema) -> Path:
+def image_root(spec: PipelineSpec, schema: LabelSchema) -> Place:
     """Return the folder that images are looked for in.
 
     Raises:
         PipelineError: ``data.images`` names no folder.
     """
-    if isinstance(spec.data.images, Path):
+    if not isinstance(spec.data.images, str):
         if not spec.data.images.is_dir():
             raise PipelineError(f"data.images: {spec.data.images} is not a folder")
         return spec.data.images
@@ -223,6 +224,7 @@ def image_root(spec: PipelineSpec, schema: LabelSchema) -> Path:
     return root if root.is_dir() else root.parent
 
 
+@listed_once()
 def prepare(spec: PipelineSpec, report: Reporter | None = None) -> Plan:
     """Read the schema, the prompt and the label table, and find the images; nothing is asked or written.
 
@@ -378,7 +380,11 @@ def forecast(plan: Plan) -> Forecast:
         captions = len(plan.samples.frame) * (caption_bytes + 1024)
         if not (plan.out / "images" / "manifest.parquet").is_file():
             root = plan.image_root
-            images = sum((root / path).stat().st_size + 1024 for path in plan.samples.frame["path"])
+            paths = plan.samples.frame["path"]
+            sizes = (
+                map(root.files().get, paths) if isinstance(root, Remote) else ((root / p).stat().st_size for p in paths)
+            )
+            images = sum((size or 0) + 1024 for size in sizes)
     return Forecast(
         run=plan.run,
         rows=plan.samples.rows,
@@ -473,7 +479,7 @@ def _images(plan: Plan, report: Reporter) -> ImageReport:
 
 
 def write_images(
-    samples: SampleTable, root: Path, folder: Path, dataset: str, *, shards: ShardSettings, report: Reporter
+    samples: SampleTable, root: Place, folder: Path, dataset: str, *, shards: ShardSettings, report: Reporter
 ) -> tuple[ImageReport, "np.ndarray[Any, np.dtype[np.bool_]]"]:
     """Write the images of located samples into shards; images that are unusable move to the samples' rejects.
 

@@ -15,7 +15,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from captioner.errors import TableError
+from captioner.storage import Place
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".csv.gz", ".tsv.gz", ".txt.gz")
 """Endings of files that :class:`Sheet` reads."""
@@ -74,7 +74,7 @@ class Sheet:
 
     def __init__(
         self,
-        path: Path,
+        path: Place,
         *,
         encoding: str = "utf-8-sig",
         delimiter: str | None = None,
@@ -228,7 +228,7 @@ def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
     return array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Place) -> bytes:
     try:
         raw = path.read_bytes()
         return gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw
@@ -238,7 +238,7 @@ def _read(path: Path) -> bytes:
         raise TableError(f"{path}: damaged gzip file, probably cut short ({e}); fetch it again") from None
 
 
-def _to_utf8(path: Path, raw: bytes, encoding: str) -> bytes:
+def _to_utf8(path: Place, raw: bytes, encoding: str) -> bytes:
     """Return the text in UTF-8 without a byte order mark."""
     if not raw[:4096].strip() and not raw.strip():
         raise TableError(f"{path}: the file is empty")
@@ -273,7 +273,7 @@ def _likely_encoding(raw: bytes) -> str:
     return "latin-1"
 
 
-def _workbook(path: Path, raw: bytes, sheet: str | int) -> Iterator[tuple[int, list[str]]]:
+def _workbook(path: Place, raw: bytes, sheet: str | int) -> Iterator[tuple[int, list[str]]]:
     """Yield row number and cells of a sheet, every cell as the text that a person would type."""
     import openpyxl
 

@@ -12,9 +12,10 @@ import mmap
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Protocol, TypeAlias
 
 from captioner.errors import CaptionerError, StorageError, UsageError
@@ -48,6 +49,20 @@ def place(name: "str | os.PathLike[str] | Remote") -> "Place":
         return name
     text = os.fspath(name)
     return Remote(text) if _URL.fullmatch(text) else Path(text)
+
+
+def local(name: "str | os.PathLike[str]") -> Path:
+    """Return the path that a text names.
+
+    Raises:
+        UsageError: it is a URL; what is written is written on this machine first.
+    """
+    found = place(name)
+    if isinstance(found, Remote):
+        raise UsageError(
+            f"{found}: output is written to a folder of this machine. Then put it there: captioner shards push OUT {found}"
+        )
+    return found
 
 
 def without_secrets(text: str) -> str:
@@ -145,10 +160,6 @@ class Remote:
         object.__setattr__(made, "_query", self._query)
         return made
 
-    def relative_to(self, folder: "Remote | Path") -> Path:
-        """Return the path below a folder."""
-        return Path(self._url).relative_to(Path(str(folder)))
-
     # looking and reading
 
     @property
@@ -235,16 +246,22 @@ class Remote:
             raise UsageError(
                 f"{self}: what lies there cannot be listed over {self.protocol}. Use a folder or a bucket."
             )
+        memory = _LISTINGS.get()
+        if memory is not None and self in memory:
+            return memory[self]
         with _explained(self, "list", needed=True):
             system = _filesystem(self)
             found = system.find(self._path, detail=True)
             prefix = system._strip_protocol(self._path).rstrip("/") + "/"  # noqa: SLF001 - fsspec's way to compare names
         below = ((path.removeprefix(prefix), info) for path, info in found.items() if path.startswith(prefix))
-        return {
+        files = {
             path: int(info["size"])
             for path, info in sorted(below)
             if info["type"] == "file" and not {"", ".", ".."} & set(path.split("/"))
         }
+        if memory is not None:
+            memory[self] = files
+        return files
 
     # writing: an object is there whole, or as it was before
 
@@ -278,6 +295,24 @@ class Remote:
 
 Place: TypeAlias = Path | Remote
 """A path, or a URL."""
+
+
+def relative(file: Place, folder: Place) -> str:
+    """Return the path from a folder to what lies below it, ``/`` between parts."""
+    return PurePosixPath(str(file)).relative_to(str(folder)).as_posix()
+
+
+_LISTINGS: ContextVar[dict[Remote, Mapping[str, int]] | None] = ContextVar("listings", default=None)
+
+
+@contextlib.contextmanager
+def listed_once() -> Iterator[None]:
+    """Within this, list each remote folder once, however often its files are asked for."""
+    token = _LISTINGS.set({})
+    try:
+        yield
+    finally:
+        _LISTINGS.reset(token)
 
 
 class Bytes(Protocol):

@@ -7,7 +7,6 @@ among the rejects with its file, line and reason.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +32,7 @@ from captioner.layouts import (
 from captioner.merging import merge_statements
 from captioner.references import Problem, all_differ, name_samples
 from captioner.schema import FoldersTable, LabelSchema, Merge, fold_label
+from captioner.storage import Place
 
 __all__ = ["REJECT_COLUMNS", "Labels", "SampleTable", "read_samples"]
 
@@ -62,7 +62,7 @@ class SampleTable:
     notes: tuple[str, ...]
 
 
-def read_samples(schema: LabelSchema, data: Path, *, table: Path | None = None) -> SampleTable:
+def read_samples(schema: LabelSchema, data: Place, *, table: Place | None = None) -> SampleTable:
     """Read a dataset's label table.
 
     The first layout of the schema whose files are there and have every column that it needs is used.
@@ -209,7 +209,7 @@ class _Builder:
             found[name] = (column or attribute.column, dict(attribute.values))
         return found
 
-    def add_folders(self, layout: FoldersTable, root: Path) -> None:
+    def add_folders(self, layout: FoldersTable, root: Place) -> None:
         reader = Reader(self.schema)
         images: list[str] = []
         outcomes: list[int] = []

@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from captioner.storage import local, place
+
 WIDE = 200
 """Columns where the output is no terminal: nothing that somebody may copy is cut off."""
 
@@ -44,8 +46,11 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, for programs
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="a.b=c", help="Change a setting of the pipeline; may be repeated.")
 ]
-DataOption = Annotated[Path | None, typer.Option("--data", help="The dataset's folder (data.root).")]
-OutOption = Annotated[Path | None, typer.Option("--out", help="The output folder.")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", parser=place, metavar="FOLDER", help="The dataset's folder (data.root): a path or a URL."),
+]
+OutOption = Annotated[Path | None, typer.Option("--out", parser=local, metavar="FOLDER", help="The output folder.")]
 
 
 def reporter(*, quiet: bool = False, log_json: bool = False) -> Any:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from captioner.cli.console import JsonFlag, count, err, out, print_json, reporter, stoppable
+from captioner.storage import local, place
 
 shards_app = typer.Typer(help="Image shards, caption shards, and whether they are whole.", no_args_is_help=True)
 
@@ -15,8 +16,10 @@ shards_app = typer.Typer(help="Image shards, caption shards, and whether they ar
 @shards_app.command("build")
 def shards_build(
     schema: Annotated[str, typer.Argument(help="A schema's id or file.")],
-    data: Annotated[Path, typer.Option("--data", help="The dataset's folder.")],
-    out_dir: Annotated[Path, typer.Option("--out", help="The output folder.")],
+    data: Annotated[
+        Path, typer.Option("--data", parser=place, metavar="FOLDER", help="The dataset's folder: a path or a URL.")
+    ],
+    out_dir: Annotated[Path, typer.Option("--out", parser=local, metavar="FOLDER", help="The output folder.")],
     size: Annotated[int, typer.Option(min=1, help="Samples in a shard.")] = 1000,
     types: Annotated[bool, typer.Option("--types", help="Convert TIFF, DICOM, WebP and other types to PNG.")] = False,
     window: Annotated[
@@ -68,7 +71,7 @@ def shards_verify(
     In object storage: captioner shards verify s3://bucket/chestxray14
     """
     from captioner.shards import verify
-    from captioner.storage import Place, place
+    from captioner.storage import Place
 
     top = place(folder)
     images = top / "images"
@@ -90,7 +93,10 @@ def shards_verify(
 @shards_app.command("captions")
 def shards_captions(
     folder: Annotated[Path, typer.Argument(help="A run's folder: OUT/runs/RUN.")],
-    data: Annotated[Path | None, typer.Option("--data", help="The dataset's folder, if it has moved.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", parser=place, metavar="FOLDER", help="The dataset's folder, if it has moved."),
+    ] = None,
 ) -> None:
     """Write the caption shards of a finished run again, for the image shards that there are now; nothing is asked.
 
@@ -121,7 +127,6 @@ def shards_push(
     Example: captioner shards push out/chestxray14 s3://bucket/chestxray14
     """
     from captioner.push import push
-    from captioner.storage import place
 
     there = place(target)
     with stoppable(), reporter() as report:

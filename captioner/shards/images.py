@@ -23,6 +23,7 @@ from captioner.shards.index import KeyIndex
 from captioner.shards.items import ImageItem, ImageProblem, Loaded, load
 from captioner.shards.journal import Journal
 from captioner.shards.manifest import Manifest, Row, Shard, item_key
+from captioner.storage import Remote
 
 _KEY = re.compile(r"(?!__)[A-Za-z0-9_-]{1,80}", re.ASCII)
 _DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
@@ -30,6 +31,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 """What Python makes of bytes in a file's name that are no UTF-8."""
 
 _PROGRESS = 64
+_FETCHES = 16
+"""Objects that are fetched at a time: most of that is waiting."""
 _KEYS = "a key has 1 to 80 of A-Z a-z 0-9 _ - and does not begin with two underscores"
 _HELD = ("key", "source", "frame", "frames")
 _DUPLICATE = "another image before it has the same key"
@@ -115,7 +118,9 @@ def build_images(
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", DecompressionBombWarning)
         work = functools.partial(load, decode=decode_check, conversion=conversion)
-        loaded = _loaded(build.sift(items), work, threads=decode_check or conversion != NOTHING)
+        items, remote = _look(items)
+        workers = _FETCHES if remote else _cores() if decode_check or conversion != NOTHING else 1
+        loaded = _loaded(build.sift(items), work, workers)
         good = build.sort_out(_counted(loaded, progress), problems)
         while (first := next(good, None)) is not None:
             build.begin()
@@ -326,15 +331,25 @@ def _by_item(rows: Iterable[Row]) -> Iterator[tuple[str, str, int]]:
             yield key, source, 1
 
 
+def _look(items: Iterable[ImageItem]) -> tuple[Iterable[ImageItem], bool]:
+    """Return the items, and whether the first is an object behind a URL."""
+    items = iter(items)
+    first = next(items, None)
+    return ((), False) if first is None else (chain([first], items), isinstance(first.path, Remote))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _loaded(
-    sifted: Iterable[_Sifted], work: Callable[[ImageItem], list[Loaded | ImageProblem]], *, threads: bool
+    sifted: Iterable[_Sifted], work: Callable[[ImageItem], list[Loaded | ImageProblem]], workers: int
 ) -> Iterator[_Found]:
     """Load items in their order, in threads a few ahead of the writer if that pays.
 
     Pillow frees the interpreter while it decodes, scales and encodes.
     """
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not threads or workers == 1:
+    if workers == 1:
         for what in sifted:
             yield what, work(what) if isinstance(what, ImageItem) else []
         return

@@ -10,6 +10,7 @@ from captioner.shards import tar
 from captioner.shards.convert import NOTHING, Conversion, Stored, accepts, stored
 from captioner.shards.manifest import frame_key
 from captioner.shards.windows import Refused
+from captioner.storage import Place, Remote
 
 _SMALL = 1 << 20
 """Bytes up to which a file is read before it is looked at."""
@@ -21,12 +22,12 @@ class ImageItem:
 
     Attributes:
         key: the sample's key: 1 to 80 of ``A-Z a-z 0-9 _ -``, not beginning with two underscores, unique in the dataset.
-        path: the file.
+        path: the file, or the object behind a URL.
         source: its path relative to the data root, as the manifest records it.
     """
 
     key: str
-    path: Path
+    path: Place
     source: str
 
 
@@ -80,7 +81,8 @@ def load(item: ImageItem, *, decode: bool, conversion: Conversion = NOTHING) -> 
         The image; or each image of a file with several, where such files may be converted.
     """
     try:
-        kind, payload = _read(item.path, conversion)
+        place = item.path
+        kind, payload = _fetch(place, conversion) if isinstance(place, Remote) else _read(place, conversion)
         found = stored(payload, kind, conversion, decode=decode)
     except Refused as refused:
         return [ImageProblem(item.key, item.source, refused.code, refused.reason)]
@@ -94,6 +96,19 @@ def _frame(item: ImageItem, image: Stored | Refused, number: int, total: int) ->
     if isinstance(image, Refused):
         return ImageProblem(item.key, item.source, image.code, f"image {number} of {total}: {image.reason}", number)
     return Loaded(frame_key(item.key, number), item.source, image, (number, total))
+
+
+def _fetch(remote: Remote, conversion: Conversion) -> tuple[str, bytes]:
+    """Do what :func:`_read` does with an object, which comes whole or not at all."""
+    try:
+        payload = remote.read_bytes()
+    except FileNotFoundError:
+        raise Refused("missing_image", "the object does not exist any more") from None
+    if not payload:
+        raise Refused("corrupt_image", "the object is empty")
+    if len(payload) > tar.MAX_SIZE:
+        raise Refused("unsupported_type", f"{len(payload)} bytes; a tar member holds at most {tar.MAX_SIZE}")
+    return _accepted(payload, conversion), payload
 
 
 def _read(path: Path, conversion: Conversion) -> tuple[str, bytes]:

@@ -18,6 +18,7 @@ from captioner.pipeline import DataSettings, ShardSettings
 from captioner.run import IMAGE_CODES, Reporter, Silent, write_images
 from captioner.schema import Model, hash_of
 from captioner.shards import ImageReport, build_captions
+from captioner.storage import Place, Remote
 from captioner.texts.samples import TextSamples, read_texts
 from captioner.texts.schema import Name, TextSchema
 
@@ -45,7 +46,7 @@ class TextPlan:
     schema: TextSchema
     found: TextSamples
     with_images: bool
-    root: Path
+    root: Place
     notes: list[str]
 
     @property
@@ -109,11 +110,13 @@ def prepare(spec: TextPipeline, schema: TextSchema, report: Reporter | None = No
     """
     report = report or Silent()
     data = spec.data.root or Path("data") / schema.prefix
+    if isinstance(data, Remote) or isinstance(spec.data.table, Remote):
+        raise PipelineError("data.root: texts are read from a folder of this machine; data.images may be a URL.")
     report.start("reading the texts", None)
     found = read_texts(schema, data, use=spec.use, table=spec.data.table)
     notes = [*found.samples.notes, *schema.notes]
-    root = data
-    if isinstance(spec.data.images, Path):
+    root: Place = data
+    if not isinstance(spec.data.images, str):
         root = spec.data.images
         if not root.is_dir():
             raise PipelineError(f"data.images: {root} is not a folder")
