@@ -20,7 +20,7 @@ def test_the_page_on_pipelines_names_every_setting_and_no_other():
     text = (REPOSITORY / "docs" / "pipelines.md").read_text(encoding="utf-8")
     table = re.findall(r"^\| (`.+?`) \|", text, re.MULTILINE)
     named = {name for cell in table for name in re.findall(r"`([a-z_.]+)`", cell)}
-    sections = {n.split(".")[0] for n in setting_names(PipelineSpec) if "." in n}
+    sections = {n.rpartition(".")[0] for n in setting_names(PipelineSpec) if "." in n}
     assert named == set(setting_names(PipelineSpec)) - sections
 
 
