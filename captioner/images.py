@@ -30,6 +30,7 @@ _SIGNATURES = (
     (b"II+\x00", "tif"),
     (b"MM\x00+", "tif"),
     (b"\x00\x00\x00\x0cjP  ", "jp2"),
+    (b"\x93NUMPY", "npy"),
     (b"P4", "pbm"),
     (b"P5", "pgm"),
     (b"P6", "ppm"),
@@ -37,7 +38,7 @@ _SIGNATURES = (
 
 
 def sniff(head: bytes) -> str | None:
-    """Return the type of an image from its first :data:`HEAD` bytes: ``jpg``, ``png``, ``dcm`` …; None if it is none."""
+    """Return the type of an image from its first :data:`HEAD` bytes: ``jpg``, ``dcm``, ``npy`` …; None if it is none."""
     if head[128:132] == b"DICM":
         return "dcm"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":

@@ -19,6 +19,7 @@ EXTENSIONS = frozenset(
         "jpe",
         "jpeg",
         "jpg",
+        "npy",
         "pbm",
         "pgm",
         "png",

@@ -103,7 +103,7 @@ def test_an_image_is_known_by_its_first_bytes_whatever_its_name(tmp_path, kind):
 @settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_break_the_sniffer(content):
-    assert sniff(content) in {None, "jpg", "png", "gif", "bmp", "tif", "webp", "dcm", "jp2", "pbm", "pgm", "ppm"}
+    assert sniff(content) in {None, "jpg", "png", "gif", "bmp", "tif", "webp", "dcm", "jp2", "npy", "pbm", "pgm", "ppm"}
 
 
 # ---- which file

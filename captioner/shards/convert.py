@@ -5,6 +5,7 @@ no EXIF, no DICOM header. JPEGs stay JPEGs (quality 95); everything else becomes
 """
 
 import io
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -19,7 +20,10 @@ from captioner.shards.headers import plain_header
 from captioner.shards.windows import Refused, Window, windowed
 
 STORED = {"jpg": "JPEG", "png": "PNG"}
-"""What shards hold, and how Pillow names it."""
+"""The pictures that shards hold, and how Pillow names them."""
+
+VOLUME = "npy"
+"""What shards hold beside pictures: an array of three or more dimensions, its bytes unchanged."""
 
 _OTHERS = {"bmp": "BMP", "gif": "GIF", "jp2": "JPEG2000", "pbm": "PPM", "pgm": "PPM", "ppm": "PPM", "tif": "TIFF"}
 _FORMATS = STORED | _OTHERS | {"webp": "WEBP"}
@@ -90,6 +94,8 @@ def accepts(kind: str | None, conversion: Conversion) -> str | None:
     """Say why images of a type are refused, None if they are not."""
     if kind in STORED:
         return None
+    if kind == VOLUME:
+        return "a volume, which is no picture" if conversion != NOTHING else None
     if kind not in _FORMATS and kind != "dcm":
         return "no image by its content, whatever its name says"
     if conversion.types:
@@ -115,6 +121,8 @@ def stored(payload: bytes, kind: str, conversion: Conversion, *, decode: bool) -
     if not decode and conversion == NOTHING and (found := plain_header(payload, kind)):
         return {1: Stored(payload, *found, kind, converted=False)}
     with _refusing(kind):
+        if kind == VOLUME:
+            return {1: _volume(payload)}
         if kind == "dcm":
             file = Dicom(payload)
             return _each(
@@ -132,6 +140,21 @@ def stored(payload: bytes, kind: str, conversion: Conversion, *, decode: bool) -
             if _is_right(image, kind, conversion):
                 return {1: Stored(payload, image.width, image.height, image.mode, kind, converted=False)}
             return {1: _converted(image, kind, conversion)}
+
+
+def _volume(payload: bytes) -> Stored:
+    """Look at the header of an array; its last two dimensions are height and width."""
+    file = io.BytesIO(payload)
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if dtype.hasobject or len(shape) < 3:
+        raise Refused(
+            "unsupported_type", f"an array of {dtype} with {len(shape)} dimensions; a volume has numbers in three"
+        )
+    if len(payload) - file.tell() != math.prod(shape) * dtype.itemsize:
+        raise Refused("corrupt_image", "the array is cut off, or followed by something else")
+    return Stored(payload, shape[-1], shape[-2], f"{dtype}[{math.prod(shape[:-2])}]", VOLUME, converted=False)
 
 
 @contextmanager

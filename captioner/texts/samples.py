@@ -215,7 +215,7 @@ class _Gatherer:
                 reason = f"only records in which {column!r} is {' or '.join(map(repr, wanted))} are used"
                 self._reject((file, row), column, value, "not_chosen", reason)
                 return
-        images = self._image.fill(record)
+        images = [self._reference(text) for text in self._image.fill(record)]
         if not images:
             self._reject((file, row), _shown(self._image), "", "no_image", "the record names no image")
             return
@@ -231,6 +231,10 @@ class _Gatherer:
         for reference in images:
             found = self.images.setdefault(normalise(reference), _Image(file, row, split, {}))
             found.texts.update(dict.fromkeys(texts))
+
+    def _reference(self, text: str) -> str:
+        found = re.search(self.table.image_pattern, text) if self.table.image_pattern else None
+        return found[0] if found else text
 
     def _read_files(self, record: Record) -> Problem | None:
         """Add the content of the files that a record names; return why one of them cannot be read."""

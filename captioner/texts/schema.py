@@ -79,10 +79,22 @@ class TextTable(Model):
     image: Text = Field(
         description="template of the image's path or name: '{ID}.jpg'; a list of images is '{images.*}'"
     )
+    image_pattern: Text | None = Field(
+        default=None, description="regular expression; what it finds in the image's reference is the reference"
+    )
     split: Text | None = Field(default=None, description="the column that holds the split")
     texts: Mapping[Name, Text] = Field(
         min_length=1, description="kind of text → template: 'report: {findings?} {impression?}'; see docs/texts.md"
     )
+
+    @field_validator("image_pattern", mode="after")
+    @classmethod
+    def _pattern_compiles(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as e:
+            raise ValueError(f"not a regular expression: {e}") from None
+        return value
 
     @field_validator("image", "texts", "read", mode="after")
     @classmethod

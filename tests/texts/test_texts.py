@@ -1,12 +1,16 @@
 """Datasets that have texts of their own: each kind of file, each dataset that ships, and what becomes of bad input."""
 
+import io
 import json
+import os
 import pickle
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 from PIL import Image
@@ -18,6 +22,8 @@ from captioner.shards import verify
 from captioner.texts.run import TextPipeline, TextSummary, execute, prepare
 from captioner.texts.samples import TextSamples, read_texts
 from captioner.texts.schema import TextSchema, load_text_schema
+from captioner.volumes import stack
+from tests.conftest import REAL_DATA
 
 Files = Mapping[str, Any]
 
@@ -88,7 +94,7 @@ DATASETS: dict[str, tuple[Files, dict[str, tuple[str, ...]]]] = {
             "train_reports.csv": "VolumeName,ClinicalInformation_EN,Technique_EN,Findings_EN,Impressions_EN\n"
             'train_1_a_1.nii.gz,,,"Trachea is open.\nNo effusion.",Normal.\n'
         },
-        {"train_1_a_1.nii.gz": ("Trachea is open. No effusion. Normal.",)},
+        {"train_1_a_1": ("Trachea is open. No effusion. Normal.",)},
     ),
     "deepeyenet": (
         {
@@ -249,9 +255,9 @@ def test_the_other_release_of_open_i_says_the_same(tmp_path: Path) -> None:
 
 
 def test_real_reports_of_open_i_have_the_published_counts() -> None:
-    folder = resources.shipped().parent / "openi"
+    folder = Path(os.environ.get("CAPTIONER_OPENI", REAL_DATA / "openi"))
     if not folder.is_dir():
-        pytest.skip(f"needs the 3,955 reports of NLMCXR_reports.tgz (looked in {folder})")
+        pytest.skip(f"needs the 3,955 reports of NLMCXR_reports.tgz: set CAPTIONER_OPENI (looked in {folder})")
     found = read_texts(load_text_schema("openi"), folder)
     assert found.samples.rows == 3955
     assert (found.samples.rejects["code"] == "no_image").sum() == 104
@@ -384,7 +390,7 @@ def figures(tmp_path: Path) -> Path:
 
 
 def members(folder: Path) -> dict[str, bytes]:
-    found = {}
+    found: dict[str, bytes] = {}
     for path in sorted(folder.glob("*.tar")):
         with tarfile.open(path) as tar:
             found |= {m.name: tar.extractfile(m).read() for m in tar}  # type: ignore[union-attr]
@@ -443,3 +449,45 @@ def test_reports_stand_beside_the_captions_of_the_same_images(tmp_path: Path) ->
     keys = [set(members(out / f"runs/{r}/captions")) for r in (generated.run, reports.run)]
     assert keys[0] == keys[1]
     assert len(keys[0]) == 1
+
+
+def test_volumes_and_their_reports_become_shards(tmp_path: Path) -> None:
+    files, _ = DATASETS["m3d_cap"]
+    data = write(tmp_path / "data", files)
+    for n in range(4):
+        write(data, {f"ct_case/000012/Axial_bone_window/{n}.png": 60 * n})
+    stack(data, tmp_path / "volumes")
+    summary = run(data, tmp_path / "out", f"data.images={tmp_path / 'volumes'}", schema="m3d_cap")
+    assert (summary.images, summary.excluded) == (1, 1)
+    key = "m3d_cap-ct_case-000012-Axial_bone_window"
+    volume = np.load(io.BytesIO(members(tmp_path / "out/images")[f"{key}.npy"]), allow_pickle=False)
+    assert volume.shape == (4, 4, 4)
+    caption = json.loads(members(tmp_path / f"out/runs/{summary.run}/captions")[f"{key}.captions.json"])
+    assert caption["captions"] == ["A fracture of the hip."]
+    assert verify(tmp_path / "out/images") == []
+    assert pd.read_parquet(tmp_path / "out/images/manifest.parquet")["mode"].tolist() == ["uint8[4]"]
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (np.zeros((2, 3, 4), np.uint8), None),
+        (np.zeros((2, 3), np.uint8), "unsupported_type"),
+        (np.array([None] * 8).reshape(2, 2, 2), "unsupported_type"),
+        (b"\x93NUMPY\x01\x00", "corrupt_image"),
+        (b"cut", "corrupt_image"),
+    ],
+)
+def test_only_a_whole_array_of_three_dimensions_is_a_volume(
+    tmp_path: Path, content: npt.NDArray[Any] | bytes, code: str | None
+) -> None:
+    data = write(tmp_path / "data", {"train.jsonl": [{"image": "a.npy", "caption": "A CT."}]})
+    if isinstance(content, bytes):
+        whole = io.BytesIO()
+        np.save(whole, np.zeros((2, 3, 4), np.uint8))
+        (data / "a.npy").write_bytes(whole.getvalue()[:-1] if content == b"cut" else content)
+    else:
+        np.save(data / "a.npy", content)
+    run(data, tmp_path / "out")
+    rejects = pd.read_csv(tmp_path / "out/rejected_rows.csv")
+    assert rejects["code"].tolist() == ([code] if code else [])
