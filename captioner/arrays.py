@@ -1,7 +1,7 @@
 """Datasets that come as arrays (MedMNIST's ``.npz``): each image written once as a PNG, beside a label table.
 
 An archive holds ``SPLIT_images`` and ``SPLIT_labels`` for each split. Images are ``uint8``, of shape (count, height, width)
-or (count, height, width, 3); labels are whole numbers, of shape (count,) or (count, 1), or 0 and 1 of shape (count,
+or (count, height, width, 3), or volumes of shape (count, depth, height, width), which are written as ``.npy``; labels are whole numbers, of shape (count,) or (count, 1), or 0 and 1 of shape (count,
 classes). The source of these facts is ``medmnist`` 3.0.2, ``info.py`` and ``dataset.py``.
 """
 
@@ -45,7 +45,7 @@ class Unpacked:
 
 
 def unpack(archive: Path, folder: Path) -> Unpacked:
-    """Write the images of an archive to ``folder/SPLIT/NUMBER.png``, and their labels to ``folder/labels.csv``.
+    """Write the images of an archive to ``folder/SPLIT/NUMBER.png`` (volumes: ``.npy``), labels to ``folder/labels.csv``.
 
     Images are read one at a time, so that an archive may be larger than memory.
 
@@ -71,17 +71,19 @@ def unpack(archive: Path, folder: Path) -> Unpacked:
         widths = {array.shape[1] for array in labels.values()}
         if len(widths) > 1:
             raise UsageError(f"{archive}: the splits have labels of different widths: {sorted(widths)}")
-        for split in splits:
-            _check_images(source, archive, split, len(labels[split]))
+        volumes = {_holds_volumes(source, archive, split, len(labels[split])) for split in splits}
+        if len(volumes) > 1:
+            raise UsageError(f"{archive}: some splits hold pictures, others volumes")
+        ending, content = (".npy", _npy) if volumes.pop() else (".png", _png)
         for split in splits:
             with atomic.storage(folder):
                 (folder / split).mkdir(parents=True)
             for number, picture in enumerate(_pictures(source, archive, split)):
-                path = folder / split / f"{number:06d}.png"
+                path = folder / split / f"{number:06d}{ending}"
                 with atomic.storage(path):
-                    path.write_bytes(_png(picture))
+                    path.write_bytes(content(picture))
         table = folder / TABLE
-        atomic.write(table, _table(labels).encode())
+        atomic.write(table, _table(labels, ending).encode())
     return Unpacked(table, {split: len(array) for split, array in labels.items()})
 
 
@@ -134,16 +136,23 @@ def _labels(source: zipfile.ZipFile, archive: Path, split: str) -> npt.NDArray[n
     return array
 
 
-def _check_images(source: zipfile.ZipFile, archive: Path, split: str, count: int) -> None:
+def _holds_volumes(source: zipfile.ZipFile, archive: Path, split: str, count: int) -> bool:
+    """Say whether the images of a split are volumes.
+
+    Raises:
+        UsageError: they are neither volumes nor pictures.
+    """
     name = f"{split}_images"
     with source.open(f"{name}.npy") as file:
         shape, dtype = _header(file, archive, name)
-    flat = len(shape) == 3 or (len(shape) == 4 and shape[3] == 3)
-    if not flat or dtype != np.uint8 or 0 in shape[1:]:
-        what = "volumes, which are no pictures" if len(shape) == 4 else f"{dtype} of shape {shape}"
-        raise UsageError(f"{archive}: {name} must be uint8 of shape (count, height, width) or (…, 3), but holds {what}")
+    if len(shape) not in (3, 4) or dtype != np.uint8 or 0 in shape[1:]:
+        raise UsageError(
+            f"{archive}: {name} must be uint8 of shape (count, height, width), (…, 3) or (count, depth, height, width), "
+            f"but holds {dtype} of shape {shape}"
+        )
     if shape[0] != count:
         raise UsageError(f"{archive}: {name} has {shape[0]} images, but {split}_labels {count} labels")
+    return len(shape) == 4 and shape[3] != 3
 
 
 def _pictures(source: zipfile.ZipFile, archive: Path, split: str) -> Iterator[npt.NDArray[np.uint8]]:
@@ -163,12 +172,18 @@ def _png(picture: npt.NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def _table(labels: dict[str, npt.NDArray[np.int64]]) -> str:
+def _npy(volume: npt.NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, volume, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _table(labels: dict[str, npt.NDArray[np.int64]], ending: str) -> str:
     width = next(iter(labels.values())).shape[1]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", "split", *(["label"] if width == 1 else range(width))])
     for split, array in labels.items():
         for number, row in enumerate(array.tolist()):
-            writer.writerow([f"{split}/{number:06d}.png", split, *row])
+            writer.writerow([f"{split}/{number:06d}{ending}", split, *row])
     return text.getvalue()

@@ -52,6 +52,13 @@ def test_every_image_is_a_png_of_the_same_pixels(tmp_path: Path, shape: tuple[in
             assert np.array_equal(np.asarray(image), images[number])
 
 
+def test_a_volume_is_an_array_of_its_own(tmp_path: Path) -> None:
+    images = pictures(2, 4, 5, 6)
+    done = unpack(archive(tmp_path / "a.npz", train_images=images, train_labels=[[1], [0]]), tmp_path / "out")
+    assert rows(done.table)[1:] == [["train/000000.npy", "train", "1"], ["train/000001.npy", "train", "0"]]
+    assert np.array_equal(np.load(tmp_path / "out/train/000001.npy"), images[1])
+
+
 def test_several_labels_an_image_are_a_column_for_each_class(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.npz", val_images=pictures(2, 4, 4), val_labels=[[0, 1, 1], [0, 0, 0]])
     assert rows(unpack(path, tmp_path / "out").table) == [
@@ -69,7 +76,8 @@ def test_several_labels_an_image_are_a_column_for_each_class(tmp_path: Path) -> 
         ({"train_labels": [[1], [0], [1]]}, "2 images, but train_labels 3 labels"),
         ({"train_labels": [[0.5], [0.1]]}, "whole numbers"),
         ({"train_labels": [[0, 2], [1, 0]]}, "0 or 1"),
-        ({"train_images": np.zeros((2, 4, 4, 4), np.uint8)}, "volumes"),
+        ({"test_images": np.zeros((1, 4, 4, 4), np.uint8), "test_labels": [[0]]}, "others volumes"),
+        ({"train_images": np.zeros((2, 4, 4, 4, 4), np.uint8)}, "but holds uint8"),
         ({"train_images": np.zeros((2, 4, 4), np.float32)}, "float32"),
         ({"test_images": pictures(1, 4, 4), "test_labels": [[0, 1]]}, "different widths"),
     ],
