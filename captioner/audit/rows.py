@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from captioner.errors import UsageError, did_you_mean
 
@@ -10,9 +10,8 @@ GROUPS = ("split", "run", "prompt", "engine", "source")
 """Dimensions by which figures are given wherever a target knows them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One image's captions, or those of a set that several images share.
+class Row(NamedTuple):
+    """One image's captions, or those of a set that several images share; a tuple, because millions go between processes.
 
     Attributes:
         file: where it stands; for messages and annotations.

@@ -112,7 +112,7 @@ def audit_page(audit: Audit, history: Sequence[Mapping[str, Any]], when: datetim
         "heat": _heat(audit, view),
         "classes": class_rows,
         "classes_start": _start(class_rows),
-        "combinations": combinations if len(combinations) > len(class_rows) else [],
+        "combinations": combinations if audit.by_combination["labels"].str.contains("|", regex=False).any() else [],
         "combinations_start": _start(combinations),
         "groups": _groups(audit, view),
         "coverage": coverage,
