@@ -8,7 +8,7 @@ import pytest
 from captioner.audit import audit
 from captioner.audit.gates import gates, github, parse_limit, write_junit
 from captioner.errors import UsageError
-from tests.audit.makers import DENIED, EXTRA, GOOD, NODULE, ROWS, jsonl
+from tests.audit.makers import DENIED, EXTRA, GOOD, HEDGED, NODULE, ROWS, jsonl
 from tests.small import small_schema
 
 SCHEMA = small_schema()
@@ -180,3 +180,14 @@ def test_annotations_point_at_the_row_and_cannot_be_broken_by_a_caption(tmp_path
     assert "line=1," in lines[1]
     assert all("\n" not in line for line in lines)
     assert "100%25" in lines[1]
+
+
+def test_words_that_hedge_are_counted(tmp_path):
+    rows = [
+        {"labels": ["Effusion"], "caption": c} for c in (HEDGED, HEDGED, "Pleural effusion cannot be excluded.", GOOD)
+    ]
+    found = audit(jsonl(tmp_path / "a.jsonl", rows), SCHEMA)
+    counted = dict(zip(found.hedges["wording"], found.hedges["captions"], strict=True))
+    assert counted["possible"] == 2
+    assert sum(counted.values()) == 3
+    assert found.to_dict()["hedges"][0]["wording"] == "possible"

@@ -9,6 +9,7 @@ import yaml
 
 from captioner.audit import audit, read_review, write_corrections, write_sample, write_synonyms
 from captioner.errors import UsageError
+from captioner.schema import load_schema
 from tests.audit.makers import DENIED, GOOD, NODULE, jsonl
 from tests.small import CHEST, small_schema
 
@@ -60,6 +61,22 @@ def test_the_sample_is_as_large_as_the_wanted_error_asks_and_has_some_of_each_ki
     assert sum("without" in r["caption"] for r in rows) >= 5
     assert sum("hydrothorax" in r["caption"] for r in rows) >= 5
     assert sum(w for _, w in found.sample) == pytest.approx(1000)
+
+
+def test_many_kinds_do_not_make_the_sample_much_larger_than_it_was_asked_for(tmp_path):
+    schema = load_schema("radimagenet")
+    rows = [{"labels": [c], "caption": f"An image of number {i}."} for c in schema.codes for i in range(4)]
+    found = audit(jsonl(tmp_path / "a.jsonl", rows), schema, review=0.1, processes=1)
+    strata = {(e.labels, e.codes) for e, _ in found.sample}
+    assert len(strata) >= 165  # each class has one at least
+    assert len(found.sample) < 300  # 84 at random; five of each kind would be all 660
+    assert sum(w for _, w in found.sample) == pytest.approx(len(rows))
+
+
+def test_the_order_of_the_sheet_does_not_say_what_the_checker_said(sample):
+    found, sheet = sample
+    ids = [r["id"] for r in rows_of(sheet)]
+    assert ids == sorted(ids) == [e.id for e, _ in found.sample]
 
 
 def test_the_sheet_does_not_say_what_the_checker_said(sample):

@@ -60,6 +60,15 @@ def test_a_cell_of_the_heat_map_leads_to_its_examples(opened):
     assert len(shown(opened)) == everything
 
 
+def test_a_cell_of_errors_by_split_leads_to_that_splits_examples(opened):
+    opened.click("#groups table.heat a[data-code=hedged_label]")
+    group = opened.js("document.querySelector('select[name=group]').selectedOptions[0].text")
+    assert group == "split: test"
+    assert all("hedged_label" in codes.split() for codes in shown(opened))
+    assert 0 < len(shown(opened)) < 4
+    opened.click("button[type=reset]")
+
+
 def test_examples_are_filtered_by_engine_and_by_words(opened):
     opened.js(
         "(() => { const s = document.querySelector('select[name=group]');"
