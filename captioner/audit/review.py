@@ -22,7 +22,7 @@ from captioner import atomic
 from captioner.audit.engine import stratum_of
 from captioner.audit.result import Audit
 from captioner.audit.rows import harmless
-from captioner.audit.statistics import bootstrap, kappa
+from captioner.audit.statistics import kappa, weighted
 from captioner.errors import UsageError
 
 SHEET = "review.csv"
@@ -38,7 +38,7 @@ _WORDS = re.compile(r"\w+(?:-\w+)*")
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A figure with its 95 % bootstrap interval."""
+    """A share with its 95 % interval, see :func:`captioner.audit.statistics.weighted`."""
 
     value: float
     low: float
@@ -146,11 +146,7 @@ def read_review(key: Path, sheets: Sequence[Path]) -> Review:
         raise UsageError(
             f"{', '.join(map(str, sheets))}: no verdict yet: fill the column 'verdict' with agree or disagree"
         )
-    strata: dict[str, list[_Case]] = {}
-    for item, people in decided.items():
-        entry = known[item]
-        strata.setdefault(entry["stratum"], []).append(_Case(entry["verdict"], people, float(entry["weight"])))
-    data = list(strata.values())
+    data = [_Case(known[i]["verdict"], people, float(known[i]["weight"])) for i, people in decided.items()]
     corrections = tuple(
         Correction(i, tuple(e["labels"]), e["caption"], e["verdict"], people, tuple(e["codes"]))
         for i, people in decided.items()
@@ -178,16 +174,10 @@ class _Case(NamedTuple):
 
 
 def _measure(
-    strata: Sequence[Sequence[_Case]], hit: Callable[[_Case], bool], among: Callable[[_Case], bool] = lambda _: True
+    cases: Sequence[_Case], hit: Callable[[_Case], bool], among: Callable[[_Case], bool] = lambda _: True
 ) -> Measure:
     """Return a weighted share with its interval."""
-
-    def share(drawn: Sequence[Sequence[Any]]) -> float:
-        cases = [c for stratum in drawn for c in stratum if among(c)]
-        total = sum(c.weight for c in cases)
-        return sum(c.weight for c in cases if hit(c)) / total if total else math.nan
-
-    return Measure(share(strata), *bootstrap(strata, share))
+    return Measure(*weighted([(hit(c), c.weight) for c in cases if among(c)]))
 
 
 def _kappas(given: Mapping[str, Mapping[str, str]]) -> Iterable[tuple[str, str, float, int]]:

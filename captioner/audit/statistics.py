@@ -38,13 +38,35 @@ def wilson(hits: int, total: int) -> Rate:
     """
     if not total:
         return Rate(hits, total, 0.0, 1.0)
-    share, square = hits / total, Z95 * Z95
+    return Rate(hits, total, *_wilson(hits / total, total))
+
+
+def _wilson(share: float, total: float) -> tuple[float, float]:
+    square = Z95 * Z95
     middle = (share + square / (2 * total)) / (1 + square / total)
     half = Z95 / (1 + square / total) * math.sqrt(share * (1 - share) / total + square / (4 * total * total))
     # Rounding must not put the bound beside a share of exactly 0 or 1.
-    low = 0.0 if hits == 0 else max(0.0, middle - half)
-    high = 1.0 if hits == total else min(1.0, middle + half)
-    return Rate(hits, total, low, high)
+    return 0.0 if share == 0 else max(0.0, middle - half), 1.0 if share == 1 else min(1.0, middle + half)
+
+
+def weighted(cases: Sequence[tuple[bool, float]]) -> tuple[float, float, float]:
+    """Return a weighted share with its 95 % interval: Wilson's, for as many cases as the weighted ones are worth.
+
+    That number is (Σw)² / Σw² (Kish 1965, Survey Sampling, 11.7). What drawing in strata gains is left out, so that the
+    interval is rather too wide than too narrow, and holds where a stratum has one case.
+
+    Args:
+        cases: whether it is a hit, and how many cases it stands for.
+
+    Returns:
+        Share, low, high; not a number, 0 and 1 if there are no cases.
+    """
+    total = sum(weight for _, weight in cases)
+    if not total:
+        return math.nan, 0.0, 1.0
+    hits = sum(weight for hit, weight in cases if hit)
+    share = 1.0 if all(hit for hit, _ in cases) else hits / total
+    return share, *_wilson(share, total * total / sum(weight * weight for _, weight in cases))
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

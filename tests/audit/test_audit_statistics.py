@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioner.audit.statistics import bootstrap, kappa, kappa_of, mcnemar, sample_size, wilson
+from captioner.audit.statistics import bootstrap, kappa, kappa_of, mcnemar, sample_size, weighted, wilson
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,24 @@ def test_of_no_cases_nothing_is_known():
     rate = wilson(0, 0)
     assert math.isnan(rate.share)
     assert (rate.low, rate.high) == (0, 1)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=60), st.floats(0.5, 1000))
+def test_cases_that_weigh_the_same_have_the_interval_of_plain_ones(hits, weight):
+    rate = wilson(sum(hits), len(hits))
+    expected = pytest.approx((rate.share, rate.low, rate.high))
+    assert weighted([(hit, weight) for hit in hits]) == expected
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0.5, 1000)), max_size=60))
+def test_a_weighted_interval_holds_the_share_and_is_never_narrower_than_that_of_as_many_cases(cases):
+    share, low, high = weighted(cases)
+    assert 0 <= low <= high <= 1
+    if cases:
+        assert low <= share <= high
+        if share in (0, 1):
+            plain = wilson(len(cases) if share else 0, len(cases))
+            assert high - low >= plain.high - plain.low - 1e-9
 
 
 def test_mcnemar_is_the_two_sided_binomial_test_of_the_pairs_that_differ():
