@@ -221,7 +221,8 @@ class Generator:
                     waves.add(asyncio.create_task(self._second_opinions(self.second)))
                 elif self._again and self._may_start(room=idle or len(waves) < overlapping):
                     self._again, self._cursor = 0, -1
-                    waves.add(asyncio.create_task(self._wave(only)))
+                    self._wave_number += 1
+                    waves.add(asyncio.create_task(self._wave(only, self._wave_number)))
                 self._waker = asyncio.get_running_loop().create_future()
                 done, _ = await asyncio.wait({*waves, *others, self._waker}, return_when=asyncio.FIRST_COMPLETED)
                 waves -= done
@@ -233,6 +234,7 @@ class Generator:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._keep_answers()
 
     def _may_start(self, *, room: bool) -> bool:
         """Say whether a wave may begin: one alone asks at a time, and none when the run is to stop."""
@@ -248,10 +250,9 @@ class Generator:
             self._take_in()
             self.ledger.commit()
 
-    async def _wave(self, only: frozenset[str] | None) -> None:
+    async def _wave(self, only: frozenset[str] | None, number: int) -> None:
         """Ask once for every open triplet that is not busy."""
-        self._wave_number += 1
-        number, breath = self._wave_number, time.monotonic()
+        breath = time.monotonic()
         answers: AsyncIterator[Answer] = self.engine.answers(self._questions(only, number))
         async for answer in answers:
             self._inbox.append(answer)
@@ -263,7 +264,7 @@ class Generator:
                 await asyncio.sleep(0)  # an engine that never waits would keep all others from their turn
                 breath = now
         self._take_in()
-        self._all_asked()
+        self._all_asked(number)
         # An engine that leaves a request out must not make the loop go round for ever.
         for key in [key for key, asked in self._asked.items() if asked.wave == number]:
             for work in self._asked.pop(key).waiting:
@@ -299,10 +300,12 @@ class Generator:
                     asked_before.add(request.key)
                     self._sent += 1
                     yield request
-        self._all_asked()
+        self._all_asked(wave)
 
-    def _all_asked(self) -> None:
-        """The wave has nothing more to ask: the next one may."""
+    def _all_asked(self, wave: int) -> None:
+        """A wave has nothing more to ask: the next one may, unless it does already."""
+        if wave != self._wave_number:
+            return
         self._cursor = math.inf
         self._busy -= self._settled
         self._settled.clear()
@@ -320,15 +323,20 @@ class Generator:
 
     def _take_in(self) -> None:
         """Record the answers that came, and have them checked."""
-        answers, self._inbox = self._inbox, []
-        came = [(self._asked.pop(answer.key), answer) for answer in answers]
-        for asked, answer in came:
-            self.ledger.add_answer(answer, asked.request, _cost(self.limits.price, answer))
+        came = self._keep_answers()
         for asked, answer in came:
             for work in asked.waiting:
                 self._take(work, answer)
         if came:
             self._on_change()
+
+    def _keep_answers(self) -> list[tuple[_Asked, Answer]]:
+        """Record the answers that came, before anybody looks at them."""
+        answers, self._inbox = self._inbox, []
+        came = [(self._asked.pop(answer.key), answer) for answer in answers]
+        for asked, answer in came:
+            self.ledger.add_answer(answer, asked.request, _cost(self.limits.price, answer))
+        return came
 
     def _take(self, work: _Work, answer: Answer) -> None:
         """Have an answer checked."""

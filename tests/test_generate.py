@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 
 import pytest
 from hypothesis import given
@@ -247,6 +248,77 @@ def test_a_model_that_has_answered_well_is_not_given_up_for_a_bad_patch(ledger):
     answers = iter([captions(*GOOD[:3])] + ["no"] * 59)
     generate(ledger, lambda r: next(answers, captions(*GOOD[: r.count])), triplets=triplets)
     assert all(status(ledger, t) == "complete" for t in triplets)
+
+
+class Hurried(ScriptedEngine):
+    """Answers when it likes, several questions at a time, and may be asked again meanwhile."""
+
+    overlaps = True
+
+    def __init__(self, script, seed):
+        super().__init__(script)
+        self.random = random.Random(seed)
+        self.calls = self.most = 0
+
+    async def answers(self, requests):
+        self.calls += 1
+        self.most = max(self.most, self.calls)
+        requests, flying = iter(requests), set()
+
+        async def one(request):
+            await asyncio.sleep(self.random.choice([0, 0, 0.001, 0.02]))
+            return [answer async for answer in ScriptedEngine.answers(self, [request])][0]  # noqa: RUF015
+
+        while True:
+            while len(flying) < 8 and (request := next(requests, None)) is not None:
+                flying.add(asyncio.create_task(one(request)))
+            if not flying:
+                break
+            done, flying = await asyncio.wait(flying, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                yield task.result()
+        self.calls -= 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("processes", [0, 1])
+def test_waves_that_overlap_ask_for_each_round_of_each_triplet_once(ledger, seed, processes):
+    triplets = many(400)
+    draw = random.Random(seed)
+    engine = Hurried(lambda r: captions(*draw.choice([GOOD, GOOD, [WRONG, *GOOD], [DENIED]])[: r.count]), seed)
+    settings = LoopSettings(captions=3, repairs=2, regenerations=1, fill=True)
+    generator = Generator(SCHEMA, load_prompt("template"), engine, ledger, settings, processes=processes)
+    ledger.add_triplets(triplets)
+    asyncio.run(generator.run())
+    assert engine.most > 1
+    assert len(engine.asked) == len({r.key for r in engine.asked})
+    assert sum(a.key is not None for t in triplets for a in ledger.attempts(t.id)) == len(engine.asked)
+    totals = ledger.totals()
+    assert set(totals.triplets) <= {"complete", "filled"}
+    assert totals.accepted == 3 * len(triplets)
+    assert all([a.round for a in attempts] == list(range(len(attempts))) for _, _, attempts in ledger.histories())
+    assert (
+        sum(c.accepted for _, _, attempts in ledger.histories() for a in attempts for c in a.captions)
+        == totals.accepted
+    )
+
+
+def test_answers_that_had_come_when_the_engine_fails_are_kept(ledger):
+    class Failing(Hurried):
+        async def answers(self, requests):
+            count = 0
+            async for answer in super().answers(requests):
+                yield answer
+                count += 1
+                if count == 70:
+                    raise EngineError("the key was revoked")
+
+    engine = Failing(lambda r: captions(*GOOD[: r.count]), 1)
+    generator = Generator(SCHEMA, load_prompt("template"), engine, ledger, LoopSettings(captions=3))
+    ledger.add_triplets(many(200))
+    with pytest.raises(EngineError, match="revoked"):
+        asyncio.run(generator.run())
+    assert ledger.totals().requests == 70
 
 
 @pytest.mark.parametrize(
