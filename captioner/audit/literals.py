@@ -4,6 +4,7 @@ The file is read as data and never run.
 """
 
 import ast
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,9 @@ def dictionaries(path: Path) -> dict[str, list[Entry]]:
         UsageError: the file cannot be read, or is not Python.
     """
     try:
-        tree = ast.parse(path.read_bytes())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of somebody else's code
+            tree = ast.parse(path.read_bytes())
     except OSError as e:
         raise UsageError(f"{path}: cannot be read: {e.strerror or e}") from None
     except (SyntaxError, ValueError, RecursionError, MemoryError) as e:

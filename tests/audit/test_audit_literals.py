@@ -1,6 +1,10 @@
 """Captions that stand as dictionaries in a Python file: read as data, never run."""
 
+import contextlib
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from captioner.audit import Columns, audit
 from captioner.audit.literals import class_of, dictionaries
@@ -13,7 +17,7 @@ SCHEMA = small_schema()
 FILE = f"""
 import os
 os.abort()
-SIZE = 224
+SIZE = "\\d"
 published = {{
     "pleural effusion": [{GOOD!r},
                          {DENIED!r}],
@@ -81,3 +85,27 @@ def test_a_file_without_such_a_dictionary_is_refused_in_words(tmp_path, content,
 def test_unimeds_descriptions_of_classes_are_understood(description, code):
     found = class_of(load_schema("radimagenet"), description)
     assert (found.code if found else None) == code
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.binary(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["Effusion", "lung nodule", "x"]) | st.text(), values, max_size=5))
+def test_whatever_a_dictionary_holds_gives_rows_or_reasons(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("any") / "constants.py"
+    path.write_bytes(f"found = {content!r}".encode())
+    with contextlib.suppress(UsageError):
+        found = audit(path, SCHEMA, processes=1)
+        assert found.rows + sum(found.problems.values()) >= len(content)
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_whatever_a_file_holds_is_read_or_refused_in_words(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("any") / "constants.py"
+    path.write_bytes(content)
+    with contextlib.suppress(UsageError):
+        dictionaries(path)
