@@ -121,7 +121,10 @@ def seconds_to_wait(headers: Mapping[str, str]) -> float | None:
         elif re.fullmatch(r"\s*[\d.]+\s*", wanted):
             seconds = float(wanted)
         else:
-            seconds = parsedate_to_datetime(wanted).timestamp() - time.time()
+            # By the server's own clock where it tells it: this machine's may be wrong, or be put right in the meantime.
+            told = headers.get("Date")
+            now = parsedate_to_datetime(told).timestamp() if told else time.time()
+            seconds = parsedate_to_datetime(wanted).timestamp() - now
     except ValueError:
         return None
     return min(max(seconds, 0.0), _LONGEST_PAUSE) if math.isfinite(seconds) else None

@@ -88,6 +88,13 @@ def test_retry_after_may_be_a_date() -> None:
     assert 50 < (seconds_to_wait({"Retry-After": formatdate(time.time() + 60, usegmt=True)}) or 0) <= 60
 
 
+@pytest.mark.parametrize("wrong", [-86_400, 86_400])
+def test_a_date_is_read_by_the_servers_own_clock(wrong: float) -> None:
+    there = time.time() + wrong
+    headers = {"Date": formatdate(there, usegmt=True), "Retry-After": formatdate(there + 60, usegmt=True)}
+    assert seconds_to_wait(headers) == 60
+
+
 @given(st.text(max_size=40))
 def test_any_retry_after_is_none_or_a_bearable_wait(value: str) -> None:
     seconds = seconds_to_wait({"Retry-After": value})
