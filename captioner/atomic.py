@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from captioner.errors import StorageError
+from captioner.errors import OutputError, StorageError
 
 TEMPORARY = ".tmp"
 """What the name of an unfinished file ends in; no reader takes such a file for a shard."""
@@ -24,12 +24,28 @@ _REASONS = {
 }
 
 
+_WRONG_PLACE = {
+    errno.EEXIST: "is a file, not a folder",
+    errno.ENOTDIR: "is a file, not a folder",
+    errno.EISDIR: "is a folder, not a file",
+}
+
+
 @contextmanager
 def storage(path: Path) -> Iterator[None]:
-    """Turn operating system errors of writing ``path`` into a StorageError that says what to do."""
+    """Turn operating system errors of writing ``path`` into errors that say what to do.
+
+    Raises:
+        OutputError: there is a file where a folder should be, or the other way round.
+        StorageError: anything else: no room, no permission, a failing disk.
+    """
     try:
         yield
     except OSError as error:
+        if error.errno in _WRONG_PLACE:
+            place = Path(error.filename or path)
+            at = next((p for p in (place, *place.parents) if p.exists()), place)
+            raise OutputError(f"{at}: {_WRONG_PLACE[error.errno]}. Choose another place to write to.") from error
         reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
         raise StorageError(f"cannot write {path}: {reason}.") from error
 

@@ -57,10 +57,8 @@ def lock(out: Path) -> Iterator[None]:
     Raises:
         OutputError: another run is at work in it, or it is no folder.
     """
-    try:
+    with atomic.storage(out):
         out.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise OutputError(f"{out}: is a file, not a folder. Choose another with --out.") from None
     with (out / _LOCK).open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -268,6 +268,45 @@ def test_an_engine_that_talks_instead_of_answering_fails_its_trial_with_advice(c
     assert "not in the form asked for" in out
 
 
+RUN = ("run", "demo", "--data", "data")
+MODEL = (*RUN, "--out", "new", "--set", "engine.model=gpt-5-mini")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ending"),
+    [
+        # What stands where output should go is the caller's to choose: 2.
+        ((*RUN, "--out", "file"), (2, "file: is a file")),
+        ((*RUN, "--out", "file/below"), (2, "file: is a file")),
+        (("demo", "--out", "file"), (2, "file")),
+        (("demo", "--out", "file/below"), (2, "file")),
+        (("shards", "build", "demo", "--data", "data", "--out", "file"), (2, "file: is a file")),
+        ((*RUN, "--out", "data"), (2, "not made by captioner")),
+        # What the system does not let be written, and whatever an engine refuses, has failed: 1.
+        ((*RUN, "--out", "/proc/nowhere/out"), (1, "cannot write")),
+        (("shards", "build", "demo", "--data", "data", "--out", "/proc/nowhere/out"), (1, "cannot write")),
+        (("demo", "--out", "/proc/nowhere/out"), (1, "/proc/nowhere")),
+        (MODEL, (1, "OPENAI_API_KEY")),
+        ((*MODEL, "--set", "engine.api_key_env=NO_SUCH_KEY"), (1, "NO_SUCH_KEY")),
+        ((*MODEL, "--set", "engine.api_key_file=nowhere.txt"), (1, "nowhere.txt")),
+        ((*MODEL, "--set", "engine.base_url=http://127.0.0.1:9/v1"), (1, "127.0.0.1:9")),
+        (("engine", "test", "--set", "engine.model=gpt-5-mini"), (1, "OPENAI_API_KEY")),
+        # A setting that is not valid is usage: 2.
+        ((*MODEL, "--set", "engine.modle=x"), (2, "modle")),
+        ((*MODEL, "--set", "engine.base_url=ftp://x"), (2, "ftp://x")),
+    ],
+)
+def test_an_exit_code_says_whether_the_call_was_wrong_or_something_failed(
+    captioner, demo, monkeypatch, arguments, ending
+):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    (demo / "file").write_text("mine")
+    code, _, err = captioner(*arguments)
+    assert ending[1] in err
+    assert code == ending[0]
+    assert (demo / "file").read_text() == "mine"
+
+
 def test_progress_is_logged_as_json_lines_where_that_is_asked_for(captioner, demo):
     code, _, err = captioner("run", "demo", "--data", demo / "data", "--out", demo / "out", "--log-json")
     assert code == 0

@@ -66,7 +66,7 @@ def main() -> None:
             raise
         place = e.filename or "output"
         err.print(f"[bold red]error:[/] {escape(f'{place}: {e.strerror or e}')}")
-        sys.exit(1)
+        sys.exit(2 if isinstance(e, FileExistsError | NotADirectoryError | IsADirectoryError) else 1)
     except Exception as e:
         if debug:
             raise
