@@ -524,6 +524,7 @@ async def _generate(plan: Plan, ledger: Ledger, report: Reporter) -> str | None:
     generator = Generator(
         plan.schema, plan.prompt, plan.engine, ledger, plan.settings, limits=plan.limits, judge=plan.judge
     )
+    changed()  # what earlier sessions did is no part of this one's pace
     with _drained_by_ctrl_c(generator, report):
         await generator.run(only, _seldom(changed))
     changed()
