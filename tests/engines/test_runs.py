@@ -3,14 +3,18 @@
 import itertools
 import json
 import random
+import re
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
+from typer.testing import CliRunner
 
 from captioner.agreement import Checker
+from captioner.cli import app
 from captioner.demo import make_dataset
 from captioner.errors import EngineError, PipelineError
 from captioner.pipeline import load_pipeline
@@ -303,3 +307,27 @@ def test_jumps_of_the_clock_change_nothing(demo: Path, monkeypatch: pytest.Monke
             outcomes.append([(t.id, s, [a.captions for a in attempts]) for t, s, attempts in book.histories()])
         assert done.complete
     assert outcomes[0] == outcomes[1]
+
+
+def test_a_plan_prices_openais_models_from_the_table_and_batches_at_half(demo: Path) -> None:
+    shown = {}
+    for name in ("openai", "batch"):
+        flags = ["--data", str(demo / "data"), "--out", str(demo / "out"), "--set", f"engine.name={name}"]
+        done = CliRunner().invoke(app, ["plan", "demo", *flags, "--set", "engine.model=gpt-5-mini", "--json"])
+        assert done.exit_code == 0, done.output
+        shown[name] = json.loads(done.stdout)
+        assert shown[name]["price"].startswith("OpenAI list prices of 20")
+    assert shown["batch"]["cost"] == pytest.approx(shown["openai"]["cost"] / 2)
+    tokens = shown["openai"]["prompt_tokens"], shown["openai"]["completion_tokens"]
+    assert shown["openai"]["cost"] == pytest.approx((tokens[0] * 0.25 + tokens[1] * 2.0) / 1e6)
+
+
+def test_a_plan_says_what_the_judge_takes(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("captioner.cli.runs.out", Console(width=200, highlight=False))
+    flags = ["--data", str(demo / "data"), "--out", str(demo / "out"), "--set", "engine.model=gpt-5-mini"]
+    plain = CliRunner().invoke(app, ["plan", "demo", *flags])
+    judged = CliRunner().invoke(app, ["plan", "demo", *flags, "--set", "judge.engine={model: gpt-5}"])
+    assert "shown to the judge" not in plain.stdout
+    assert "captions at most" in judged.stdout
+    costs = [float(re.search(r"cost +about ([\d.]+), repairs not counted", d.stdout)[1]) for d in (plain, judged)]
+    assert costs[1] > costs[0]

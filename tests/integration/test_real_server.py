@@ -13,9 +13,12 @@ from typing import Any
 
 import pytest
 
-from captioner.engines import Answer, Message, Request, Sampling
+from captioner.engines import SEPARATOR, Answer, Message, Request, Sampling
 from captioner.engines.openai import OpenAIEngine, OpenAISettings
 from captioner.errors import EngineError
+from captioner.prompts import load_prompt
+from captioner.schema import load_schema
+from captioner.trial import try_engine
 from captioner.triplets import Triplet
 
 SCHEMA = {
@@ -125,3 +128,36 @@ def test_a_prompt_that_is_too_long_fails_alone_and_says_why(base_url: str, model
     assert "HTTP 4" in (answers["long"].error or "")
     assert answers["k0"].error is None
     assert answers["k1"].error is None
+
+
+def test_several_answers_to_a_question_are_drawn_at_once(base_url: str, model: str) -> None:
+    engine = OpenAIEngine(OpenAISettings(model=model, base_url=base_url))
+    (answer,) = ask(engine, requests(1, SCHEMA, n=3, max_tokens=200, temperature=1.0, seed=5))
+    texts = (answer.text or "").split(SEPARATOR)
+    assert len(texts) == 3
+    assert len(set(texts)) > 1
+    assert all(len(json.loads(t, strict=False)["captions"]) == 2 for t in texts)
+    assert engine.capabilities.notes == []
+
+
+def test_two_ways_to_a_server_share_the_work(base_url: str, model: str) -> None:
+    engine = OpenAIEngine(OpenAISettings.model_validate({"model": model, "base_url": [base_url, base_url]}))
+    answers = ask(engine, requests(40, SCHEMA, max_tokens=100, seed=5))
+    assert len(answers) == 40
+    assert [a.error for a in answers if a.error] == []
+
+
+def test_a_trial_says_what_the_server_can_do(base_url: str, model: str) -> None:
+    engine = OpenAIEngine(OpenAISettings(model=model, base_url=base_url))
+    trial = asyncio.run(
+        try_engine(
+            engine,
+            load_schema("busi"),
+            load_prompt("template"),
+            requests=4,
+            sampling=Sampling(max_tokens=64, temperature=1.0),
+        )
+    )
+    assert (trial.answered, trial.structure, trial.draws_several) == (4, "strict", True)
+    assert trial.counts_tokens
+    assert trial.repeats
