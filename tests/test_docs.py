@@ -8,6 +8,9 @@ import pytest
 import yaml
 
 from captioner.agreement import lint
+from captioner.engines.batch import BatchSettings
+from captioner.engines.settings import EndpointSettings, OpenAISettings
+from captioner.engines.vllm import VLLMSettings
 from captioner.pipeline import PipelineSpec, setting_names
 from captioner.schema import LabelClass, json_schema, load_schema, parse_schema
 from captioner.texts.schema import TextFile, TextJoin, TextSchema, TextTable, load_text_schema
@@ -22,6 +25,15 @@ def test_the_page_on_pipelines_names_every_setting_and_no_other():
     named = {name for cell in table for name in re.findall(r"`([a-z_.]+)`", cell)}
     sections = {n.rpartition(".")[0] for n in setting_names(PipelineSpec) if "." in n}
     assert named == set(setting_names(PipelineSpec)) - sections
+
+
+@pytest.mark.parametrize(
+    "settings", [OpenAISettings, EndpointSettings, BatchSettings, VLLMSettings], ids=lambda s: s.__name__
+)
+def test_the_page_on_engines_names_every_setting(settings):
+    text = (REPOSITORY / "docs" / "engines.md").read_text(encoding="utf-8")
+    named = {name for cell in re.findall(r"`([a-z_, ]+)`", text) for name in cell.split(", ")}
+    assert set(settings.model_fields) <= named
 
 
 def commands(page):

@@ -65,8 +65,16 @@ class LLM:
             raise RuntimeError("CUDA out of memory")
         self.chunks.append(len(messages))
         self.parameters += parameters
-        said = [SimpleNamespace(text=f"About {t}", finish_reason="stop", token_ids=[1, 2]) for t in texts]
-        return [SimpleNamespace(outputs=[s], prompt_token_ids=[1, 2, 3]) for s in said]
+        return [
+            SimpleNamespace(outputs=[_said(t, i) for i in range(p.n)], prompt_token_ids=[1, 2, 3])
+            for t, p in zip(texts, parameters, strict=True)
+        ]
+
+
+def _said(question: str, number: int) -> SimpleNamespace:
+    """An answer; the second one of several is cut off."""
+    text = f"About {question}" + f" ({number})" * (number > 0)
+    return SimpleNamespace(text=text, finish_reason="length" if number == 1 else "stop", token_ids=[1, 2])
 
 
 @pytest.fixture
@@ -130,6 +138,13 @@ def test_settings_reach_vllm_and_engine_args_have_the_last_word(vllm):
         "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},
         "seed": 7,
     }
+
+
+def test_several_answers_are_drawn_at_once_and_those_that_are_whole_are_kept(vllm):
+    (answer,) = ask(VLLMEngine(VLLMSettings(model="m")), requests(1, n=3))
+    assert vllm.loaded[0].parameters[0].n == 3
+    assert (answer.text or "").split(engines.SEPARATOR) == ["About Question 0", "About Question 0 (2)"]
+    assert (answer.finish_reason, answer.prompt_tokens, answer.completion_tokens) == ("stop", 3, 6)
 
 
 def test_what_is_not_set_is_left_to_vllm(vllm):
