@@ -38,7 +38,7 @@ test: .venv/.ready .venv/webdataset-0.2.86/.ready ## the test suite
 
 test-loaders: .loaders/.ready ## that open_clip, datasets, wids and mlcroissant read our shards; installs PyTorch in .loaders
 	.loaders/bin/python -m pytest tests/shards/test_shard_loaders.py tests/shards/test_shard_metadata.py \
-	  tests/shards/test_shard_join.py tests/unimed/test_unimed_loader.py
+	  tests/shards/test_shard_join.py tests/shards/test_shard_unimed.py tests/unimed/test_unimed_loader.py
 
 test-engines: .venv/.ready ## the tests that need vLLM (on the CPU; 2.7 GB, installed once into .engines)
 	$(BIN)/python -m tests.integration.engines

@@ -6,6 +6,7 @@ of its own for each measurement, without what importing costs. GNU tar's archive
 ShardWriter's are not; a second figure says what it takes with that.
 
     python -m benchmarks.shards [--images 4000] [--rounds 3]
+    python -m benchmarks.shards --memory [--many 1000000]
 """
 
 import argparse
@@ -71,17 +72,15 @@ def prepared(key: str) -> dict[str, Any]:
 
 
 def plain_tars(data: Path, out: Path, count: int) -> None:
-    """The tar writer alone: no manifest, no decoder."""
+    """The tar writer alone: no hashes, no manifest, no decoder."""
     out.mkdir()
     names = [f"{i:07d}.jpg" for i in range(count)]
     for start in range(0, count, PER_SHARD):
-        with (out / f"{start}.tar").open("wb", buffering=1 << 16) as file:
+        with (out / f"{start}.tar").open("wb", buffering=0) as file:
+            writer = tar.Writer(file)
             for name in names[start : start + PER_SHARD]:
-                content = (data / name).read_bytes()
-                file.write(tar.header(name, len(content)))
-                file.write(content)
-                file.write(tar.padding(len(content)))
-            file.flush()
+                writer.add(name, (data / name).read_bytes())
+            writer.finish()
             os.fsync(file.fileno())
 
 
@@ -173,18 +172,44 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--decode", type=int, default=500, help="images for the full decode check")
-    parser.add_argument("--many", type=int, default=20_000, help="images for the peak of memory")
+    parser.add_argument("--memory", action="store_true", help="measure the peak of memory alone, with tiny images")
+    parser.add_argument("--many", type=int, default=1_000_000, help="images for the peak of memory")
     parser.add_argument("--folder", type=Path, help="where to work; by default a temporary folder")
     options = parser.parse_args()
     warnings.simplefilter("ignore", ResourceWarning)
     root = Path(tempfile.mkdtemp(prefix="shards-", dir=options.folder))
     try:
-        measure(root, options.images, options.rounds, min(options.decode, options.images), options.many)
+        if options.memory:
+            memory(root, options.many)
+        else:
+            measure(root, options.images, options.rounds, min(options.decode, options.images))
     finally:
         shutil.rmtree(root)
 
 
-def measure(root: Path, count: int, rounds: int, decoded: int, many: int) -> None:
+def memory(root: Path, many: int) -> None:
+    """Print the peak of memory above the start, for more and more images of a few bytes."""
+    files = 100
+    (root / "data").mkdir()
+    for i in range(files):
+        Image.new("L", (1 + i, 1), i).save(root / "data" / f"{i:07d}.jpg", "PNG")
+    print(f"{'images':>10} {'images, MB':>11} {'again, MB':>10} {'captions, MB':>13} {'µs/image':>9}")
+    for number in (1_000, many // 100, many // 10, many):
+        out = root / str(number)
+
+        def images(number: int = number, out: Path = out) -> object:
+            return build_images(items(root / "data", number, files), out / "images", dataset="bench")
+
+        def captions(out: Path = out) -> object:
+            return build_captions(out / "images", out / "captions", captions=prepared, run="bench")
+
+        first, again, written = timed(images), timed(images), timed(captions)
+        peaks = " ".join(f"{grown / 1024:{w}.1f}" for grown, w in ((first[2], 11), (again[2], 10), (written[2], 13)))
+        print(f"{number:10,} {peaks} {first[0] / number * 1e6:9.1f}", flush=True)
+        shutil.rmtree(out)
+
+
+def measure(root: Path, count: int, rounds: int, decoded: int) -> None:
     data, work = root / "data", root / "work"
     make_images(data, count)
     build_images(items(data, count), root / "images", dataset="bench", decode_check=False)
@@ -263,12 +288,6 @@ def measure(root: Path, count: int, rounds: int, decoded: int, many: int) -> Non
         ]
         print(f"{text:40} {by[one] / by[other]:6.2f}  ({min(ratios):.2f} … {max(ratios):.2f})")
     print()
-    for number in (1_000, many):
-        grown = timed(lambda n=number: build_images(items(data, n, count), work, dataset="bench", decode_check=False))[
-            2
-        ]
-        print(f"peak memory above the start for {number:7,} images: {grown / 1024:5.1f} MB")
-        shutil.rmtree(work)
     digest = hashlib.sha256(b"".join(Path(p).read_bytes() for p in shards_of(root / "captions"))).hexdigest()
     print(f"caption shards: {digest[:16]}; Python {sys.version.split()[0]}, webdataset {webdataset.__version__}")
 

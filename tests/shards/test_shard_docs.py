@@ -15,7 +15,8 @@ from captioner.push import push
 from captioner.shards import ImageItem, build_captions, build_images
 
 TEXT = (Path(__file__).parents[2] / "docs" / "shards.md").read_text("utf-8")
-EXAMPLES = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+# What is added to a file of UniMed's runs in tests/shards/test_shard_unimed.py, beside that file.
+EXAMPLES = re.findall(r"^```python\n(?!# run_configs)(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 COMMANDS = re.findall(r"^(captioner shards [^|#\n]*s3://[^|#\n]*)", TEXT, re.MULTILINE)
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
