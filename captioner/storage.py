@@ -33,8 +33,11 @@ _HTTP = ("http", "https")
 _AHEAD = (1 << 20, 8 << 20)
 """How far is read ahead at first, and at most, where an object is read from front to back."""
 
-_GAP = 64 << 10
-"""What may be left out between two reads that count as following each other."""
+_PARTS = 2
+"""Parts of a large object that are put at a time; s3fs holds 50 MB of each in memory."""
+
+_GAP = 1 << 20
+"""What may be left out between two reads that count as following each other: fetching it is quicker than asking again."""
 
 _SECRET = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+://)(?:[^\s/@'\"]*@)?(?P<path>[^\s?'\"]*)(?:\?[^\s'\"]*)?")
 
@@ -297,6 +300,17 @@ Place: TypeAlias = Path | Remote
 """A path, or a URL."""
 
 
+def matching(folder: Place, pattern: str) -> list[Place]:
+    """Return what matches a relative pattern of ``*`` below a folder, in the order of names."""
+    found: list[Place] = [*folder.glob(pattern)]
+    return sorted(found, key=str)
+
+
+def seekable(file: Place) -> contextlib.AbstractContextManager[Any]:
+    """Return, for a ``with``, what Arrow reads a file from: its path, or a file object over the object behind a URL."""
+    return file.open("rb") if isinstance(file, Remote) else contextlib.nullcontext(file)
+
+
 def relative(file: Place, folder: Place) -> str:
     """Return the path from a folder to what lies below it, ``/`` between parts."""
     return PurePosixPath(str(file)).relative_to(str(folder)).as_posix()
@@ -425,11 +439,12 @@ def _filesystem(remote: Remote) -> Any:
 @lru_cache(maxsize=16)
 def _opened(protocol: str, _process: int) -> Any:
     """Return what reads a protocol; one a process, for what one process opens does not work in those forked from it."""
+    options = {"max_concurrency": _PARTS} if protocol in ("s3", "s3a") else {}
     try:
         import fsspec
 
         # What a listing said is not remembered: others write there too.
-        return fsspec.filesystem(protocol, use_listings_cache=False)
+        return fsspec.filesystem(protocol, use_listings_cache=False, **options)
     except ImportError:
         package = _PACKAGES.get(protocol, "fsspec[http]" if protocol in _HTTP else "fsspec")
         raise UsageError(f"{protocol}:// needs a package that is not installed: pip install '{package}'") from None

@@ -17,10 +17,11 @@ from captioner.audit.workers import judge_all
 from captioner.captions_file import parse_labels, read_rows
 from captioner.errors import SchemaError, UsageError
 from captioner.schema import LabelSchema, load_schema
+from captioner.storage import Place, place
 
 
 def audit(
-    target: Path | str,
+    target: Place | str,
     schema: LabelSchema | str,
     *,
     columns: Columns | None = None,
@@ -38,7 +39,7 @@ def audit(
 
     Args:
         target: a run's folder, an output folder, a folder of shards or tables, a Hugging Face dataset on disk, or a file
-            (tar, CSV, TSV, JSONL, Parquet, Arrow).
+            (tar, CSV, TSV, JSONL, Parquet, Arrow); of runs, output folders and shards also the URL.
         schema: a label schema, or the name or path of one.
         columns: which column of a table holds what; what is left out is guessed.
         labels: a table of labels by key, for shards that hold captions alone.
@@ -59,7 +60,7 @@ def audit(
     """
     loaded = load_schema(schema) if isinstance(schema, str) else schema
     found = open_target(
-        Path(target),
+        place(target),
         loaded,
         columns=columns,
         labels=None if labels is None else Path(labels),
@@ -102,11 +103,11 @@ def _listing(path: Path | str | None) -> Iterator[Callable[[Iterable[Listed]], N
 
 def _allowed(path: Path, schema: LabelSchema) -> frozenset[int]:
     keys = set()
-    for place, row in read_rows(path):
+    for line, row in read_rows(path):
         try:
             keys.add(allow_key(str(row["caption"]), parse_labels(row["labels"], schema)))
         except (KeyError, SchemaError) as e:
-            raise UsageError(f"{path}: row {place}: accepted captions need 'labels' and 'caption': {e}") from None
+            raise UsageError(f"{path}: row {line}: accepted captions need 'labels' and 'caption': {e}") from None
     return frozenset(keys)
 
 

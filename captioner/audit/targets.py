@@ -5,7 +5,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,10 @@ from captioner.audit.tables import SUFFIXES, TableReader, cells_of, class_names,
 from captioner.audit.tars import Lookup, SetInfo, read_caption_shards, read_tars
 from captioner.errors import UsageError
 from captioner.schema import LabelSchema
-from captioner.shards.captions import RECORD
+from captioner.shards.members import RECORD
+from captioner.storage import Place, Remote, matching, seekable
+
+_HERE = "tables are read from this machine: copy it first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Target:
 
 
 def open_target(
-    path: Path,
+    path: Place,
     schema: LabelSchema,
     *,
     columns: Columns | None = None,
@@ -53,7 +56,8 @@ def open_target(
     """Find out what a path is.
 
     Args:
-        path: a run's folder, an output folder, a folder of shards or tables, a Hugging Face dataset on disk, or a file.
+        path: a run's folder, an output folder, a folder of shards or tables, a Hugging Face dataset on disk, or a file;
+            of runs, output folders and shards also the URL.
         schema: what the labels mean.
         columns: which column holds what, for tables.
         labels: a table of labels by key, for shards that hold none.
@@ -72,20 +76,22 @@ def open_target(
     return replace(found, kind=f"{found.kind}, rows with {chosen}")
 
 
-def _open(path: Path, schema: LabelSchema, columns: Columns, labels: Path | None, images: Path | None) -> Target:
+def _open(path: Place, schema: LabelSchema, columns: Columns, labels: Path | None, images: Path | None) -> Target:
     if path.is_file():
         return _file(path, schema, columns, labels, images)
     if not path.is_dir():
         raise UsageError(f"{path}: no such file or folder")
     if _is_run(path):
         return _runs(path, [path], images)
-    if runs := [p for p in sorted(path.glob("runs/*")) if _is_run(p)]:
+    if runs := [p for p in matching(path, "runs/*") if _is_run(p)]:
         return _runs(path, runs, images)
-    if tars := sorted(path.glob("*.tar")) or sorted(path.glob("*.tar.gz")):
+    if tars := matching(path, "*.tar") or matching(path, "*.tar.gz"):
         if (path / RECORD).is_file():
             beside = images or _images_beside(path)
             return Target(str(path), "caption shards", read_caption_shards(tars, images=beside))
         return Target(str(path), "shards", read_tars(tars, _lookup(labels, columns)))
+    if isinstance(path, Remote):
+        raise UsageError(f"{path}: nothing to audit: neither a run, an output folder nor shards (*.tar); {_HERE}")
     if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
         return Target(str(path), "Hugging Face dataset", _hugging_face(path, schema, columns, images))
     if tables := _tables(path) or _tables(path / "data"):
@@ -108,35 +114,39 @@ def _split_of(table: Path, count: int) -> tuple[tuple[str, str], ...]:
     return (("split", found[1]),) if found and count > 1 else ()
 
 
-def _file(path: Path, schema: LabelSchema, columns: Columns, labels: Path | None, images: Path | None) -> Target:
+def _file(path: Place, schema: LabelSchema, columns: Columns, labels: Path | None, images: Path | None) -> Target:
     if path.name.endswith((".tar", ".tar.gz", ".tgz")):
         if (path.parent / RECORD).is_file():
             beside = images or _images_beside(path.parent)
             return Target(str(path), "caption shard", read_caption_shards([path], images=beside))
         return Target(str(path), "shard", read_tars([path], _lookup(labels, columns)))
+    if isinstance(path, Remote):
+        raise UsageError(f"{path}: no shard (*.tar); {_HERE}")
     if path.suffix == LITERALS:
         return Target(str(path), "Python dictionaries", read_literals(path, schema, columns))
     rows = TableReader(path, schema, columns, images or path.parent).rows()
     return Target(str(path), "table", rows)
 
 
-def _is_run(path: Path) -> bool:
+def _is_run(path: Place) -> bool:
     return (path / "pipeline.yaml").is_file() and (path / "support_sets.parquet").is_file()
 
 
-def _images_beside(captions: Path) -> Path | None:
+def _images_beside(captions: Place) -> Path | None:
     """Return the image shards that belong to a folder of caption shards: OUT/images for OUT/runs/RUN/captions."""
+    if isinstance(captions, Remote):
+        return None  # a picture is not worth the fetching
     found = captions.parent.parent.parent / "images"
     return found if found.is_dir() else None
 
 
-def _runs(path: Path, runs: list[Path], images: Path | None) -> Target:
+def _runs(path: Place, runs: Sequence[Place], images: Path | None) -> Target:
     rows: list[Iterator[Row | Bad]] = []
     facts = []
     for run in runs:
         fact = facts_of(run)
         groups = tuple((k, fact[k]) for k in ("run", "prompt", "engine"))
-        shards = sorted((run / "captions").glob("*.tar"))
+        shards = matching(run / "captions", "*.tar")
         facts.append(fact)
         if shards:
             beside = images or _images_beside(run / "captions")
@@ -147,7 +157,7 @@ def _runs(path: Path, runs: list[Path], images: Path | None) -> Target:
     return Target(str(path), kind, itertools.chain.from_iterable(rows), tuple(facts))
 
 
-def facts_of(run: Path) -> dict[str, Any]:
+def facts_of(run: Place) -> dict[str, Any]:
     """Return what a run's own files say of it: ``run``, ``prompt``, ``engine``, ``summary``.
 
     Raises:
@@ -168,9 +178,9 @@ def facts_of(run: Path) -> dict[str, Any]:
         raise UsageError(f"{run}: not a run's folder: pipeline.yaml or summary.json cannot be read: {e}") from None
 
 
-def _sets(run: Path) -> Iterator[dict[str, Any]]:
+def _sets(run: Place) -> Iterator[dict[str, Any]]:
     try:
-        with pq.ParquetFile(run / "support_sets.parquet") as file:
+        with seekable(run / "support_sets.parquet") as source, pq.ParquetFile(source) as file:
             for batch in file.iter_batches(batch_size=1024):
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as e:
@@ -183,18 +193,18 @@ def _info(found: Mapping[str, Any]) -> SetInfo:
 
 
 def _shards_of_run(
-    run: Path, shards: list[Path], images: Path | None, groups: tuple[tuple[str, str], ...]
+    run: Place, shards: Sequence[Place], images: Path | None, groups: tuple[tuple[str, str], ...]
 ) -> Iterator[Row | Bad]:
     sets = {found["triplet"]: _info(found) for found in _sets(run)}
     yield from read_caption_shards(shards, images=images, sets=sets, groups=groups)
 
 
-def _sets_of_run(run: Path, groups: tuple[tuple[str, str], ...]) -> Iterator[Row | Bad]:
+def _sets_of_run(run: Place, groups: tuple[tuple[str, str], ...]) -> Iterator[Row | Bad]:
     """Yield the support sets of a run that has no image shards."""
     used: Counter[str] = Counter()
     table = run / "captions.parquet"
     if table.is_file():
-        with pq.ParquetFile(table) as file:
+        with seekable(table) as source, pq.ParquetFile(source) as file:
             for batch in file.iter_batches(columns=["triplet"]):
                 counted = pc.value_counts(batch.column(0))
                 used.update({item["values"]: item["counts"] for item in counted.to_pylist()})

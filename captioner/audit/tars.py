@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import mmap
 import re
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +14,7 @@ from captioner.audit.rows import Bad, Row, texts_of
 from captioner.errors import ShardError
 from captioner.shards import tar
 from captioner.shards.members import SUFFIX
+from captioner.storage import Place, mapped
 
 PICTURES = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff"})
 _PENDING = 100_000
@@ -40,7 +40,7 @@ class SetInfo:
 
 
 def read_caption_shards(
-    shards: Iterable[Path],
+    shards: Iterable[Place],
     *,
     images: Path | None = None,
     sets: Mapping[str, SetInfo] | None = None,
@@ -57,7 +57,7 @@ def read_caption_shards(
     pending: dict[bytes, list[Any]] = {}
     for shard in shards:
         try:
-            with shard.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as archive:
+            with contextlib.closing(mapped(shard)) as archive:
                 for member in tar.scan(archive, shard.name):
                     content = archive[member.offset : member.offset + member.size]
                     digest = blake2b(content, digest_size=16).digest()
@@ -111,7 +111,7 @@ def _json(content: bytes) -> dict[str, Any] | None:
     return None
 
 
-def read_tars(shards: Iterable[Path], lookup: Lookup | None = None) -> Iterator[Row | Bad]:
+def read_tars(shards: Iterable[Place], lookup: Lookup | None = None) -> Iterator[Row | Bad]:
     """Yield the samples of anybody's WebDataset tars: captions from texts or JSON, labels from JSON or a lookup.
 
     A text may hold several captions joined by a tag, as UniMed's do: ``First one._chest_xray8_Second one._chest_xray8_``.
@@ -124,13 +124,13 @@ def read_tars(shards: Iterable[Path], lookup: Lookup | None = None) -> Iterator[
         try:
             if whole := _cut_off(shard):
                 yield Bad(str(shard), "", "broken_file", whole)
-            with tarfile.open(shard) as archive:
+            with shard.open("rb") as file, tarfile.open(fileobj=file) as archive:
                 yield from _samples(shard, archive, lookup)
         except (tarfile.TarError, OSError, EOFError, ValueError) as error:
             yield Bad(str(shard), "", "broken_file", f"damaged or no tar: {error}")
 
 
-def _cut_off(shard: Path) -> str | None:
+def _cut_off(shard: Place) -> str | None:
     """Return what is wrong with the end of a plain tar: readers take one that was cut off between members for whole."""
     size = shard.stat().st_size
     with shard.open("rb") as file:
@@ -140,7 +140,7 @@ def _cut_off(shard: Path) -> str | None:
         return None if size % tar.BLOCK == 0 and not any(file.read()) else "cut off: the end of the archive is missing"
 
 
-def _samples(shard: Path, archive: tarfile.TarFile, lookup: Lookup | None) -> Iterator[Row | Bad]:
+def _samples(shard: Place, archive: tarfile.TarFile, lookup: Lookup | None) -> Iterator[Row | Bad]:
     key, parts = "", dict[str, bytes]()
     for member in archive:
         if not member.isfile():
@@ -160,7 +160,7 @@ def _samples(shard: Path, archive: tarfile.TarFile, lookup: Lookup | None) -> It
         yield _sample(shard, key, parts, lookup)
 
 
-def _sample(shard: Path, key: str, parts: Mapping[str, bytes], lookup: Lookup | None) -> Row | Bad:
+def _sample(shard: Place, key: str, parts: Mapping[str, bytes], lookup: Lookup | None) -> Row | Bad:
     record = _json(parts.get("captions.json") or parts.get("json") or b"{}") or {}
     captions = texts_of(record.get("captions") or record.get("caption") or record.get("text"))
     if not captions:

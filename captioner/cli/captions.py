@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from captioner.cli.console import JsonFlag, err, grid, out, print_json, stoppable
 from captioner.errors import UsageError
+from captioner.storage import place
 
 app = typer.Typer()
 
@@ -49,7 +50,12 @@ def check(
 @app.command()
 def audit(
     target: Annotated[
-        Path, typer.Argument(help="A run, an output folder, shards, a CSV, JSONL or Parquet, a dataset on disk.")
+        Path,
+        typer.Argument(
+            parser=place,
+            metavar="TARGET",
+            help="A run, an output folder, shards (of these also the URL), a CSV, JSONL or Parquet, a dataset on disk.",
+        ),
     ],
     schema: Annotated[str, typer.Option("--schema", help="A schema's id or file.")],
     out_dir: Annotated[

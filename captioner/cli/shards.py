@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from captioner.cli.console import JsonFlag, count, err, out, print_json, reporter, stoppable
-from captioner.storage import local, place
+from captioner.storage import local, matching, place
 
 shards_app = typer.Typer(help="Image shards, caption shards, and whether they are whole.", no_args_is_help=True)
 
@@ -71,12 +71,10 @@ def shards_verify(
     In object storage: captioner shards verify s3://bucket/chestxray14
     """
     from captioner.shards import verify
-    from captioner.storage import Place
 
     top = place(folder)
     images = top / "images"
-    runs: list[Place] = [*top.glob("runs/*/captions")]
-    runs.sort(key=str)
+    runs = matching(top, "runs/*/captions")
     folders = [images, *runs] if images.is_dir() else [top]
     problems = [(each, p) for each in folders for p in verify(each, images=images if each in runs else None)]
     if as_json:

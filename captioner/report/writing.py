@@ -13,6 +13,7 @@ from captioner.audit.result import Audit
 from captioner.report.comparison import comparison_latex, comparison_markdown, comparison_page
 from captioner.report.markdown import audit_markdown
 from captioner.report.page import audit_page
+from captioner.storage import Place, Remote
 
 JSON = "audit.json"
 _REMEMBERED = 50
@@ -68,8 +69,10 @@ def write_comparison(comparison: Comparison, folder: Path, *, when: datetime | N
     return page
 
 
-def folder_for(target: Path) -> Path:
+def folder_for(target: Place) -> Path:
     """Return where the report of a target goes unless it is said: into a run or an output folder, else beside one's work."""
+    if isinstance(target, Remote):
+        return Path(f"audit-{target.name.partition('.')[0]}")
     if (target / "pipeline.yaml").is_file() or (target / "runs").is_dir():
         return target / "report"
     return Path(f"audit-{target.resolve().name.partition('.')[0]}")

@@ -8,7 +8,6 @@ and ``SHA256SUMS`` (for ``sha256sum --check``, and to notice damage to the manif
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,7 +18,7 @@ import pyarrow.parquet as pq
 
 from captioner import atomic
 from captioner.errors import ShardError
-from captioner.storage import Place, Remote
+from captioner.storage import Place, seekable
 
 NAME = "manifest.parquet"
 SIZES = "sizes.json"
@@ -153,7 +152,10 @@ class Manifest:
             ShardError: the manifest is damaged.
         """
         try:
-            with _opened(self.folder / NAME) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
+            with (
+                seekable(self.folder / NAME) as source,
+                pq.ParquetFile(source, page_checksum_verification=True) as file,
+            ):
                 for batch in file.iter_batches(_ROW_GROUP, columns=list(columns)):
                     yield from zip(*(_values(batch, name) for name in columns), strict=True)
         except (OSError, pa.ArrowException, KeyError, ValueError) as error:
@@ -182,7 +184,7 @@ def read_manifest(folder: Place) -> Manifest:
     if not path.is_file():
         raise ShardError(f"{folder} holds no finished image shards: there is no {NAME}. Build the image shards first.")
     try:
-        with _opened(path) as source:
+        with seekable(path) as source:
             metadata = pq.read_metadata(source)
         content = json.loads((metadata.metadata or {}).get(_METADATA, b"null"))
         if content["version"] != VERSION:
@@ -273,11 +275,6 @@ def file_hash(path: Place) -> str:
     """Return the SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _opened(path: Place) -> AbstractContextManager[Any]:
-    """Return what Parquet is read from: the path itself, or the object behind a URL."""
-    return path.open("rb") if isinstance(path, Remote) else nullcontext(path)
 
 
 def _values(batch: pa.RecordBatch, name: str) -> list[Any]:

@@ -19,8 +19,12 @@ import pytest
 import webdataset
 from webdataset.gopen import gopen
 
+from captioner import run as running
+from captioner.audit import audit
 from captioner.cli import main
+from captioner.demo import make_dataset
 from captioner.errors import ShardError, StorageError, UsageError
+from captioner.pipeline import load_pipeline
 from captioner.push import push
 from captioner.shards import Samples, build_captions, build_images, join_captions, load_captions, scheme, verify
 from captioner.shards.sources import shard_name
@@ -342,3 +346,41 @@ class QuietHandler(SimpleHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         return self.wfile.write(body)
+
+
+class TestAudited:
+    """Runs, output folders and shards in object storage are audited as those on disk; tables are not read there."""
+
+    @pytest.fixture
+    def run(self, tmp_path, bucket):
+        make_dataset(tmp_path / "data")
+        settings = [f"data.root={tmp_path / 'data'}", f"out={tmp_path / 'out'}"]
+        summary = running.execute(running.prepare(load_pipeline("demo", settings)))
+        push(tmp_path / "out", f"{bucket.url}/out")
+        return summary.run
+
+    @pytest.mark.parametrize(
+        "target", ["", "/runs/{run}", "/runs/{run}/captions", "/runs/{run}/captions/demo-000000.tar"]
+    )
+    def test_the_figures_are_those_on_disk(self, run, tmp_path, bucket, target):
+        target = target.format(run=run)
+        here = audit(f"{tmp_path}/out{target}", "demo").to_dict()
+        there = audit(f"{bucket.url}/out{target}", "demo").to_dict()
+        assert there["captions"] > 50
+        for figure in ("captions", "agreement", "codes", "kind", "duplicates"):
+            assert there.get(figure) == here.get(figure), figure
+
+    def test_the_report_is_written_here(self, run, tmp_path, bucket, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["captioner", "audit", f"{bucket.url}/out", "--schema", "demo"])
+        with contextlib.suppress(SystemExit):
+            main()
+        assert (tmp_path / "audit-out").is_dir()
+
+    def test_tables_and_what_is_nothing_are_refused(self, bucket):
+        bucket["t/captions.csv"] = b"labels,caption\n"
+        for target in ("t", "t/captions.csv"):
+            with pytest.raises(UsageError, match="tables are read from this machine"):
+                audit(f"{bucket.url}/{target}", "demo")
+        with pytest.raises(UsageError, match="no such file or folder"):
+            audit(f"{bucket.url}/nothing", "demo")
