@@ -45,7 +45,7 @@ GENERIC_HEADS = frozenset(
     mucosa mucus debris epithelium tissue background cells cell lymphocyte adipose haze reflux pigmentation
     inflamed hazy blur artifact opacified congestion irregularity pallor cupping hydration cataract tortuosity
     depression elevation narrowing widening hypoplasia cavity aneurysm thrombus embolism thrombosis polyps granuloma
-    hyperintensity hypointensity asymmetry deformity spur rupture ischemia hernia collapse trauma collateral""".split()
+    hyperintensity hypointensity margin border shape orientation pattern echotexture enhancement shadowing vascularity network asymmetry deformity spur rupture ischemia hernia collapse trauma collateral""".split()
 )
 
 _MODIFIER_STOP = frozenset(
@@ -143,7 +143,6 @@ class _Builder:
             by_code={m.code: i for i, m in enumerate(self.meanings) if m.code is not None},
             places=places,
             dataset_words=frozenset(self._dataset_words()),
-            words=frozenset(word for segments in self.terms for words in segments for word in words),
         )
 
     def _related(self, sources: Iterable[Concept]) -> set[str]:
@@ -308,7 +307,7 @@ class _Builder:
                 continue
             classes = {o for o in owners if self.meanings[o].code is not None} or owners
             full = phrase(texts[segments])
-            weak = len(full) > len(segments[0]) and segments[0] == full[-len(segments[0]) :]
+            weak = len(segments) == 1 and len(full) > len(segments[0]) and segments[0] == full[-len(segments[0]) :]
             concepts = {self.meanings[o].concept or self.meanings[o].key for o in classes}
             if len(concepts) == 1 or weak:
                 if weak:
@@ -373,7 +372,7 @@ class _Builder:
                 for link in _LINKS[:4]:
                     yield ((*noun, *link, *noun_of_place),)
         for noun in nouns:
-            if len(noun) == 1:
+            if len(noun) == 1 and self._places_in(place):
                 yield ((*place, *noun),)
 
     def _nouns(self, words: Words) -> set[Words]:
@@ -469,8 +468,9 @@ class _Builder:
             for part in item.parts:
                 name = part if part in self.library.anatomies else " ".join(phrase(part))
                 containers.setdefault(name, set()).add(key)
-                for p in self.place_words.get(phrase(part), ()):
-                    containers.setdefault(p, set()).add(key)
+                if part not in self.library.anatomies:
+                    for p in self.place_words.get(phrase(part), ()):
+                        containers.setdefault(p, set()).add(key)
         closed: dict[str, frozenset[str]] = {}
         for name in containers:
             seen: set[str] = set()
@@ -591,7 +591,7 @@ def _place_and_state(words: Words) -> tuple[Words, Words]:
         if words[:size] in _FAMILIES:
             rest = words[size:]
             if rest[0] == "of":
-                rest = rest[2:] if rest[1:2] == ("the",) else rest[1:]
+                rest = rest[2:] if rest[1:2] in (("the",), ("a",), ("an",)) else rest[1:]
             return rest, words[:size]
     return (), ()
 

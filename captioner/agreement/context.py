@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from captioner.agreement.tokens import phrase
 from captioner.agreement.vocabulary import Vocabulary
 from captioner.schema import Library
 
@@ -20,9 +21,11 @@ class Context:
         normal: labels that say that nothing is wrong.
         absent: labels that say that one thing is not there.
         shown: labels that say that something is there.
+        words: all words of the wordings of what is implied or allowed, and of the labels' signs.
         findings: those of ``shown`` that are no organ, tissue or device.
         families: families of the labels' ways of imaging.
         modality: name of the way of imaging.
+        imaging: words of the wordings of the ways of imaging: "stained", of an H&E-stained section.
         anatomies: ids of the labels' body regions.
         places: names of all places that may be mentioned.
         region: those of them that the labels' body regions are or lie in: the picture may be named after these.
@@ -42,9 +45,11 @@ class Context:
     normal: tuple[int, ...]
     absent: tuple[int, ...]
     shown: tuple[int, ...]
+    words: frozenset[str]
     findings: tuple[int, ...]
     families: frozenset[str]
     modality: str
+    imaging: frozenset[str]
     anatomies: frozenset[str]
     places: frozenset[str]
     region: frozenset[str]
@@ -68,6 +73,12 @@ def context_of(labels: tuple[int, ...], v: Vocabulary, library: Library) -> Cont
     implied = empty.union(*(m[i].implies for i in labels))
     concepts = {m[i].concept for i in implied if m[i].concept}
     allowed = implied.union(*(m[i].allows for i in labels), (i for i, x in enumerate(m) if x.concept in concepts))
+    words = frozenset(
+        word
+        for t in v.terms
+        if not allowed.isdisjoint(t.meanings) or not implied.isdisjoint(t.signs) or not implied.isdisjoint(t.denies)
+        for word in phrase(t.text)
+    )
     anatomies = frozenset(m[i].anatomy for i in labels)
     places = anatomies.union(*(v.places.get(a, frozenset()) for a in anatomies))
     region = places
@@ -89,9 +100,11 @@ def context_of(labels: tuple[int, ...], v: Vocabulary, library: Library) -> Cont
         normal=tuple(i for i in labels if kinds[i] == "normal"),
         absent=tuple(i for i in labels if kinds[i] == "absence"),
         shown=shown,
+        words=words,
         findings=tuple(i for i in shown if kinds[i] not in ("organ", "tissue", "device")),
         families=frozenset(k.family or k.name for k in known),
         modality=known[0].name if known else "",
+        imaging=frozenset(w for k in known for text in (k.name, *k.synonyms, *k.views) for w in phrase(text)),
         anatomies=anatomies,
         places=places,
         region=region,

@@ -15,6 +15,7 @@ _START = r"^[\s\"'\u201c\u201d\u2018\u2019*_#>\-]*"
 _REFUSAL = re.compile(
     r"\b(?:as an? (?:ai|artificial|large language|language) (?:\w+ ){0,3}?(?:model|assistant|intelligence)?"
     r"|as an ai\b|i(?:'m| am) (?:sorry|unable|not able|afraid|an ai|just an|only an)|i (?:cannot|can't|can not|could not|couldn't|won't|will not|do not|don't|am not)\b"
+    r"|(?:too poor|not good enough|insufficient|inadequate) to (?:comment|assess|grade|interpret|determine|describe)"
     r"|i apologi[sz]e|my apologies|sorry, (?:but|i)\b|unable to (?:assist|help|provide|view|generate|create|comply|fulfil)"
     r"|cannot (?:assist|help|provide|generate|comply|fulfil|create|view (?:the|this|images)|diagnose)|can't (?:assist|help|provide)"
     r"|not (?:a medical professional|able to (?:provide|view|assist|help|diagnose))|no image (?:was|has been|is) (?:provided|attached|supplied|uploaded)"
@@ -75,6 +76,7 @@ _ENGLISH = frozenset(
     """the a an of with in on is are and no this shows showing there not without image by to at for from or as was which has
     have it seen be that show demonstrate demonstrating reveal visible present normal but into its than""".split()
 )
+_SENTENCE_WORDS = _ENGLISH - {"image", "visible", "present", "normal"}
 _HANGING = frozenset(
     """the a an of with and or nor but to in at by for from into onto than as that which whose whom is are was were be been being
     has have had show demonstrate reveal display depict showing demonstrating revealing displaying depicting containing without within via
@@ -139,7 +141,7 @@ FIXES = {
 # A cheap look first: the patterns above run only where one of their words or characters stands.
 _REFUSAL_WORDS = frozenset(
     """i ai apologize apology sorry unable assist help provide generate comply fulfil create diagnose professional able upload
-    attach share language advice provided available attached guideline policy request supplied uploaded view""".split()
+    attach share poor insufficient inadequate enough language advice provided available attached guideline policy request supplied uploaded view""".split()
 )
 _ECHO_WORDS = frozenset(
     """label prompt instruction request caption british american simple sentence word write lorem user feel let would
@@ -222,7 +224,7 @@ def _keywords(text: str) -> bool:
     """Say whether a text is a list of keywords: many commas, a word or two between them, and no sentence."""
     parts = text.rstrip(".").split(",")
     return all(len(p.split()) <= 3 for p in parts) and not any(
-        w in _ENGLISH for w in text.lower().replace(",", " ").split()
+        w in _SENTENCE_WORDS for w in text.lower().replace(",", " ").split()
     )
 
 

@@ -22,7 +22,8 @@ _FOCAL = frozenset("lesion mass nodule tumor cyst lump".split())
 
 _ALTERED = frozenset(
     """enlarged enlargement swollen swelling atrophic atrophied shrunken hypertrophied distended engorged nodular
-    heterogeneous inhomogeneous hypoechoic hyperechoic unhealthy""".split()
+    heterogeneous inhomogeneous hypoechoic hyperechoic unhealthy stone calculus sludge polyp cyst nodule tumor thrombus
+    clot fibroid""".split()
 )
 """Words of state that only a finding could support."""
 
@@ -42,6 +43,9 @@ _NO_DISEASE = frozenset(
     acidosis homeostasis stasis cholestasis metastasis""".split()
 )
 """Words with such an ending that name a process, a shape or a feature rather than a disease."""
+
+_LOOKS_SO = frozenset("pale pallor raised elevated blurred blurring".split())
+"""Words of state that may as well describe how an organ looks in health."""
 
 _NO_FINDING = ("normal", "absence", "organ", "tissue", "device")
 
@@ -201,13 +205,17 @@ class Judge:
         if not self.context.labels:
             return
         words, status = self.reading.tokens.words, self.reading.scopes.status
+        ends = self.reading.tokens.ends
+        named = {k for m in self.reading.mentions for k in range(m.start, m.end)}
         for k, word in enumerate(words):
             if (
                 word.endswith(_DISEASE_ENDINGS)
                 and len(word) > _SHORTEST_DISEASE
-                and word not in self.v.words
+                and word not in self.context.words
+                and k not in named
                 and word not in _NO_DISEASE
                 and status[k] in (lx.AFFIRMED, lx.HEDGED)
+                and self.caption[ends[k] - 4 : ends[k]].lower() != "oses"  # "exposes", in the form that tokens have
             ):
                 fix = f'Leave out "{word}": the labels do not hold it.'
                 self.add("unsupported_finding", fix, tokens=(k, k + 1))
@@ -399,9 +407,10 @@ class Judge:
         if m.gap is not None:
             return False
         return any(
-            other.status == m.status
+            other is not m
+            and other.status == m.status
             and (other.holds(m.start, m.end) if other.gap is not None else other.start < m.end <= other.end)
-            and any(i in self.context.allowed for i in other.meanings)
+            and (any(i in self.context.allowed for i in other.meanings) or other.signs & self.context.implied)
             for other in self.reading.mentions
         )
 
@@ -516,8 +525,12 @@ class Judge:
         for state in self.reading.normal:
             self.add("normal_conflict", fix, label=label, tokens=(state.start, state.end), cue=state.cue, accept=True)
         status, words = self.reading.scopes.status, self.reading.tokens.words
-        altered = [(k, k + 1) for k, word in enumerate(words) if word in _ALTERED or (word,) in STATE_WORDS]
-        named = {k for m in self.reading.mentions if m.meanings for k in range(m.start, m.end)}
+        altered = [
+            (k, k + 1)
+            for k, word in enumerate(words)
+            if word in _ALTERED or ((word,) in STATE_WORDS and word not in _LOOKS_SO)
+        ]
+        named = {k for m in self.reading.mentions if m.meanings and not m.weak for k in range(m.start, m.end)}
         for start, end in sorted({*altered, *((h[0], h[1]) for h in self.reading.abnormal)}):
             if words[start:end] == ["condition"]:
                 continue

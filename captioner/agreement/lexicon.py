@@ -284,14 +284,17 @@ GLOBAL_ABNORMAL = frozenset(
 """The ones whose denial, without more, calls the whole image normal."""
 
 STATES = (
-    ("enlargement | increase in size | increase in the size | increased size", "enlarged | increased in size"),
-    ("widening | broadening", "widened | broadened"),
-    ("thickening", "thickened"),
-    ("thinning", "thinned"),
-    ("elevation", "elevated | raised"),
+    (
+        "enlargement | increase in size | increase in the size | increased size",
+        "enlarged | increased in size | larger than normal | bigger than normal | larger than expected",
+    ),
+    ("widening | broadening", "widened | broadened | wider than normal"),
+    ("thickening", "thickened | thicker than normal"),
+    ("thinning", "thinned | thinner than normal"),
+    ("elevation", "elevated | raised | higher than normal"),
     ("calcification", "calcified"),
     ("dilatation | dilation", "dilated"),
-    ("narrowing | stenosis", "narrowed | stenosed | stenotic"),
+    ("narrowing | stenosis", "narrowed | stenosed | stenotic | narrower than normal"),
     ("fracture", "fractured | broken"),
     ("tear", "torn"),
     ("rupture", "ruptured"),
@@ -302,7 +305,7 @@ STATES = (
     ("ulceration", "ulcerated"),
     ("degeneration", "degenerated"),
     ("atrophy", "atrophic | atrophied"),
-    ("occlusion", "occluded | blocked"),
+    ("occlusion | blockage", "occluded | blocked"),
     ("obstruction", "obstructed"),
     ("detachment", "detached"),
     ("herniation", "herniated"),

@@ -15,6 +15,7 @@ GapHit = tuple[int, int, int, int, int]
 _GAP_WORDS = 4
 _GAP_REACH = 18
 _PICTURE_OPENS = frozenset(("in", "on", "by", "from"))
+_NO_PREDICATE = frozenset(("a", "an", "the", "this", "that"))
 _INSERTED = frozenset(("however", "though", "therefore", "too", "also", "moreover", "nevertheless", "meanwhile"))
 _SHORTEST_LOWER = 3
 _FUNCTION = frozenset(
@@ -95,6 +96,7 @@ def _capitals(tokens: Tokens, i: int, j: int, shortest: int) -> bool:
 def _follow(words: list[str], at: int, n: int, rest: tuple[Words, ...]) -> tuple[int, int] | None:
     """Return where the last of the following segments lies, each at most a few content words after the one before it."""
     start = at
+    predicate = False
     for segment in rest:
         first = segment[0]
         size = len(segment)
@@ -106,6 +108,8 @@ def _follow(words: list[str], at: int, n: int, rest: tuple[Words, ...]) -> tuple
             word = words[k]
             if (word in BE) if linked else (word == first and (size == 1 or tuple(words[k : k + size]) == segment)):
                 break
+            if predicate and (word in _NO_PREDICATE or (word in PREPOSITIONS and word != "of")):
+                return None
             if word == "," and k + 2 < n:
                 if words[k + 1] == "which":
                     k += 2
@@ -135,6 +139,7 @@ def _follow(words: list[str], at: int, n: int, rest: tuple[Words, ...]) -> tuple
         else:
             return None
         start, at = k, k + size
+        predicate = linked
     return start, at
 
 

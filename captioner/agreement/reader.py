@@ -282,9 +282,15 @@ class _Reader:
         found = []
         terms = self.vocabulary.terms
         places = [h for layer in (vb.ANATOMY, vb.STRUCTURE) for h in self.layers[layer] if h[1] - h[0] > 1]
+        reach, by_class = 0, False
         for start, end, index in self.layers[vb.CONCEPT]:
             term = terms[index]
-            if not (term.meanings or term.signs or term.denies):
+            # What a class's wording ends in belongs to it: the "osteoarthritis" of "acromioclavicular osteoarthritis of X".
+            runs_on = start < reach and by_class
+            if end > reach:
+                reach = end
+                by_class = any(self.vocabulary.meanings[i].code is not None for i in term.meanings)
+            if runs_on or not (term.meanings or term.signs or term.denies):
                 continue
             if any(s <= start and e >= end and e - s > end - start for s, e, _ in places):
                 continue
@@ -324,6 +330,8 @@ class _Reader:
             ):
                 continue
             between = self.words[b:c]
+            if "and" in between and b == a + 1 and self.words[a].endswith("ed"):
+                continue  # "the heart is enlarged and the aorta": the state is the subject's before it
             if ("and" in between or "or" in between) and any(
                 s >= b and e <= c and terms[i].meanings for s, e, i in concepts
             ):

@@ -22,6 +22,7 @@ _AFTER_PREDICATE = frozenset((".", ",", ";", ":", "and", "but", "on", "in", "?",
 _REMARKABLE = lx.words(
     "positive negative remarkable notable diagnostic significant suspicious concerning typical except save"
 )
+_TELLING = lx.words("hallmark characteristic characteristics typical classic classical diagnostic pathognomonic")
 _SHOWS = lx.words("shows demonstrates reveals displays depicts exhibits contains harbours bears discloses has have")
 _INFINITE = frozenset(("be", "been", "being"))
 _SURE = frozenset(("definite", "certain"))
@@ -310,6 +311,8 @@ class _Machine:
             return self.ends_at_and(k, b, subject=subject)
         if word in lx.AFTER_COMMA:
             return not (word == "with" and k + 1 < b and words[k + 1] in ("no", "neither"))
+        if any(w in _TELLING for w in words[k : k + 3]) and not _LIST_JOIN.intersection(words[k:b]):
+            return True  # "devoid of X, hallmark features of Y"
         # Look ahead: an "or" before the next verb keeps the list open, a verb before it opens a clause.
         limit = min(b, k + 24)
         commas = 0

@@ -127,7 +127,7 @@ class States:
             if cue[1] <= start:
                 inside = {k for h in self.anatomy for k in range(h[0], h[1])}
                 first = max(cue[1], start - 10)
-                said = [k for k in range(first, start) if words[k] not in _PLAIN and k not in inside]
+                said = [k for k in range(first, start) if not self.plain(k) and k not in inside]
                 listed = self.covered.union(k for k in range(first, start) if words[k] in (",", "other", "any"))
                 closes = words[start - 1] == "other" and not self.something and not self.covered.isdisjoint(said)
                 if said and not (closes and listed.issuperset(said)):
@@ -152,6 +152,12 @@ class States:
             places = self.places_of_denial(cue, start, end)
             found.append(State(start, end, frozenset(places) or None, number))
         return found
+
+    def plain(self, k: int) -> bool:
+        """Say whether a token between a denial and "abnormality" restricts nothing: "nothing on this X-ray to suggest"."""
+        if self.words[k] == ",":
+            return any(h[0] <= k - 1 < h[1] for h in self.anatomy)  # "no cardiac, pulmonary or pleural abnormality"
+        return self.words[k] in _PLAIN or self.words[k] == "on" or self.pictures(k)
 
     def places_of_denial(self, cue: Hit, start: int, end: int) -> set[str]:
         words = self.words

@@ -14,6 +14,7 @@ _ADJECTIVES = frozenset(("radiographic", "radiography"))
 _BODY_SITES = lx.words(
     "nose nostril cheek forehead scalp lip eyelid chin trunk torso buttock groin palm sole nail nape limb"
 )
+_BEFORE_PLACE = frozenset("of the a an this benign normal healthy human unremarkable".split())
 _FORMS = frozenset(("shaped", "like", "sign"))
 _OPERATIONS = ("ectomy", "plasty", "otomy", "ostomy")
 _NEUTRAL = frozenset(("bony structure", "osseous structure", "soft tissue")) | frozenset(
@@ -105,6 +106,8 @@ def _details(j: Judge, attributes: Mapping[str, str], known: Mapping[str, Attrib
                 or (d.kind in ("severity", "stage") and context.graded)
             ):
                 continue
+            if d.kind == "acquisition" and context.imaging.issuperset(words[d.start : d.end]):
+                continue
             if d.kind == "laterality" and words[d.start] == "both" and not context.shown:
                 continue
             if _inside_allowed(j, d.start, d.end):
@@ -167,7 +170,7 @@ def _in_picture(j: Judge, start: int) -> bool:
     """Say whether a place belongs to the naming of the picture: "on this MRI of the hip", "on this hip MRI"."""
     words = j.reading.tokens.words
     k = start - 1
-    while k >= 0 and start - k <= 4 and words[k] in ("of", "the", "a", "an", "this"):
+    while k >= 0 and start - k <= 4 and words[k] in _BEFORE_PLACE:
         k -= 1
     return (start - 1 > k >= 0 and words[k] in lx.IMAGE) or (start + 1 < len(words) and words[start + 1] in lx.IMAGE)
 

@@ -82,7 +82,7 @@ class Scale:
 
 @dataclass(slots=True)
 class Vocabulary:
-    """Everything that the matcher and the judge look up; ``words`` are those of all its findings' wordings."""
+    """Everything that the matcher and the judge look up."""
 
     trie: dict[str, Any]
     meanings: list[Meaning]
@@ -96,7 +96,6 @@ class Vocabulary:
     by_code: dict[str, int]
     places: dict[str, frozenset[str]]
     dataset_words: frozenset[Words]
-    words: frozenset[str]
 
 
 def insert(trie: dict[str, Any], words: Words, entry: Entry) -> None:

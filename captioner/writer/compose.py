@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TypeVar
 
+from captioner.agreement.sets import opening, overlap, words_of
 from captioner.schema import LabelClass, LabelSchema, Library
 from captioner.triplets import Triplet
 from captioner.writer import frames
@@ -25,7 +26,6 @@ VERSION = "1"
 _STRICTNESS = ((0.7, True), (0.8, True), (0.89, True), (0.89, False))
 _TRIES = 60
 _MOST_NEGATIVES = 3
-_TOKEN = re.compile(r"\w+")
 _DISEASE = (
     "pathy",
     "itis",
@@ -58,22 +58,23 @@ class Writer:
         rng = _Random(f"{VERSION}|{self._schema.id}|{triplet.id}|{seed}")
         composer = _Composer(self._schema, self._library, self._wordings(triplet.anatomy), triplet, rng)
         captions: list[str] = []
-        known = [frozenset(_tokens(c)) for c in avoid]
-        openings = Counter(_opening(c) for c in avoid)
+        known = [frozenset(words_of(c)) for c in avoid]
+        openings = Counter(opening(words_of(c)) for c in avoid)
         most = max(1, (count + len(known)) // 3)
         for limit, limit_openings in _STRICTNESS:
             for _ in range(_TRIES + 6 * count):
                 if len(captions) >= count:
                     return captions
                 caption = composer.caption()
-                tokens = frozenset(_tokens(caption))
-                if any(_alike(tokens, other) > limit for other in known):
+                words = words_of(caption)
+                different = frozenset(words)
+                if any(overlap(different, other) > limit for other in known):
                     continue
-                if limit_openings and openings[_opening(caption)] >= most:
+                if limit_openings and openings[opening(words)] >= most:
                     continue
                 captions.append(caption)
-                known.append(tokens)
-                openings[_opening(caption)] += 1
+                known.append(different)
+                openings[opening(words)] += 1
         return captions
 
 
@@ -382,15 +383,3 @@ def _are(items: Sequence[NounPhrase]) -> str:
 
 def _holds(phrase: NounPhrase, other: NounPhrase) -> bool:
     return f" {other.text.lower()} " in f" {phrase.text.lower()} "
-
-
-def _tokens(caption: str) -> list[str]:
-    return _TOKEN.findall(caption.lower())
-
-
-def _opening(caption: str) -> tuple[str, ...]:
-    return tuple(_tokens(caption)[:3])
-
-
-def _alike(a: frozenset[str], b: frozenset[str]) -> float:
-    return len(a & b) / len(a | b)

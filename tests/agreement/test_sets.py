@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioner.agreement.sets import overlap, report, self_similarity, twin_of, words_of
+from captioner.agreement.sets import opening, overlap, self_similarity, twin_of, words_of
 
 CAPTIONS = st.lists(st.text(alphabet="abc ,.A\u00c9", max_size=20), max_size=8)
 
@@ -30,51 +30,31 @@ def test_texts_without_words_are_duplicates_and_alike_to_nothing_else():
     assert overlap(frozenset(), frozenset()) == 0
 
 
-def test_a_report_counts_what_is_said_twice_and_how_captions_open():
-    found = report(["The scan shows a cyst.", "The scan shows a cyst!", "A cyst is seen.", "The scan shows one cyst."])
-    assert found.captions == 4
-    assert found.words == (5, 5, 4, 5)
-    assert found.duplicates == (1,)
-    assert found.near_duplicates == ()
-    assert found.opening == "the scan shows"
-    assert found.opening_share == 3 / 4
-    assert found.distinct_1 == 8 / 19
-    assert found.distinct_2 == 8 / 15
+def test_an_opening_is_the_first_three_words_whatever_their_case():
+    assert opening(words_of("The scan shows a cyst.")) == opening(words_of("THE SCAN, shows nothing"))
+    assert opening(words_of("A cyst")) == ("a", "cyst")
+    assert opening(words_of("The scan shows a cyst."), 5) == ("the", "scan", "shows", "a", "cyst")
 
 
 def test_ten_times_the_same_is_one_and_ten_different_are_ten():
-    same = report(["Fundus photograph of a cataract."] * 10)
-    assert same.self_similarity == 1
-    assert len(same.duplicates) == 9
-    other = report([f"{w} {w}{w} {w}{w}{w}" for w in "abcdefghij"])
-    assert other.self_similarity == 0
-    assert other.distinct_1 == 1
-    assert other.opening_share == 0.1
+    assert self_similarity([frozenset(words_of("Fundus photograph of a cataract."))] * 10) == 1
+    assert self_similarity([frozenset(words_of(f"{w} {w}{w} {w}{w}{w}")) for w in "abcdefghij"]) == 0
 
 
-def test_where_there_is_nothing_to_count_shares_are_not_numbers():
+def test_where_there_is_nothing_to_compare_similarity_is_not_a_number():
     for captions in ([], [""], ["", "..."]):
-        found = report(captions)
-        assert all(map(math.isnan, (found.distinct_1, found.distinct_2, found.self_similarity)))
-        assert found.opening == ""
+        assert math.isnan(self_similarity([frozenset(words_of(c)) for c in captions]))
 
 
 @given(CAPTIONS)
-def test_shares_lie_between_nothing_and_all(captions):
-    found = report(captions)
-    for share in (found.distinct_1, found.distinct_2, found.self_similarity, found.opening_share):
-        assert math.isnan(share) or 0 <= share <= 1
-    assert len(found.words) == len(captions)
-    assert not set(found.duplicates) & set(found.near_duplicates)
-
-
-@given(CAPTIONS)
-def test_similarity_does_not_depend_on_the_order(captions):
+def test_similarity_lies_between_nothing_and_all_and_does_not_depend_on_the_order(captions):
     words = [frozenset(words_of(c)) for c in captions]
-    assert self_similarity(words) == pytest.approx(self_similarity(words[::-1]), nan_ok=True)
+    found = self_similarity(words)
+    assert math.isnan(found) or 0 <= found <= 1
+    assert found == pytest.approx(self_similarity(words[::-1]), nan_ok=True)
 
 
 @given(CAPTIONS, st.floats(0.1, 1))
-def test_the_first_of_twins_is_never_the_twin(captions, near):
-    found = report(captions, near)
-    assert 0 not in {*found.duplicates, *found.near_duplicates}
+def test_a_caption_is_always_the_twin_of_itself(captions, near):
+    words = [words_of(c) for c in captions]
+    assert all(twin_of(w, words, near) == "duplicate" for w in words)
