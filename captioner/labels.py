@@ -182,9 +182,10 @@ class Reader:
         for column, cell in cells.items():
             value = cell.strip()
             meanings = table.codes[column]
-            code = meanings.get(value) or meanings.get(_plain_number(value))
+            code = meanings.get(value, meanings.get(_plain_number(value)))
             if code is not None:
-                said.say(code, "positive")
+                if code:
+                    said.say(code, "positive")
             elif fold_label(value) in self._drop:
                 said.dropped.append(value)
             elif value:

@@ -144,7 +144,8 @@ def _open(schema: LabelSchema, layout: FileTable, found: Sequence[Place], place:
         for path in found:
             if _matches(entry, path):
                 chosen.setdefault(path, entry)
-    _refuse_copies(chosen)
+    for entry in layout.files:
+        _refuse_copies([path for path, chosen_by in chosen.items() if chosen_by is entry])
     return [_source(schema, layout, path, entry, place, found=found) for path, entry in chosen.items()]
 
 
@@ -157,7 +158,11 @@ def _try(schema: LabelSchema, layout: FileTable, path: Place, place: Place, foun
 
 
 def _matches(entry: TableFile | Join, path: Place) -> bool:
-    return entry.match is not None and fnmatch.fnmatch(path.name.lower(), entry.match.lower())
+    if entry.match is None:
+        return False
+    if "/" in entry.match:
+        return fnmatch.fnmatch("/" + str(path).lower(), "*/" + entry.match.lower())
+    return fnmatch.fnmatch(path.name.lower(), entry.match.lower())
 
 
 def _refuse_copies(paths: Iterable[Place]) -> None:
@@ -178,13 +183,18 @@ def _source(
     found: Sequence[Place],
 ) -> Source:
     sheet: Sheet | JoinedSheet = Sheet(
-        path, encoding=layout.encoding, delimiter=layout.delimiter, header=layout.header, sheet=layout.sheet
+        path,
+        encoding=layout.encoding,
+        delimiter=layout.delimiter,
+        header=layout.header,
+        sheet=layout.sheet,
+        skip=layout.skip_rows,
     )
-    if all(position_of(_positions(sheet), c) is not None for c in layout.columns_needed):
+    if all(position_of(_positions(sheet, layout), c) is not None for c in layout.columns_needed):
         for join in layout.join:
             sheet = JoinedSheet(sheet, _joined(join, path, place, found), join.by)
-    columns = _positions(sheet)
-    needed = [*layout.columns_needed, *_image_columns(schema, layout)]
+    columns = _positions(sheet, layout)
+    needed = [*layout.columns_needed, *_image_columns(schema, layout, entry)]
     if isinstance(layout, OneHotTable) and not layout.columns:
         codes = [c for c in columns if schema.find(c)]
         needed += [] if codes else [schema.codes[0]]
@@ -220,10 +230,21 @@ def _joined_file(join: Join, path: Place, found: Sequence[Place]) -> Place:
     return near[0]
 
 
-def _positions(sheet: Sheet | JoinedSheet) -> dict[str, int]:
+def _positions(sheet: Sheet | JoinedSheet, layout: FileTable) -> dict[str, int]:
     """Return column name → position. A name that stands twice is left out: which one is meant, nobody knows."""
     count = Counter(sheet.names)
-    return {name: i for i, name in enumerate(sheet.names) if name and count[name] == 1}
+    columns = {name: i for i, name in enumerate(sheet.names) if name and count[name] == 1}
+    for name, others in layout.renamed.items():
+        for other in others:
+            unnamed = _UNNAMED.fullmatch(other)
+            at = int(unnamed[1]) if unnamed else position_of(columns, other)
+            if position_of(columns, name) is None and at is not None and at < len(sheet.names):
+                columns[name] = at
+    return columns
+
+
+_UNNAMED = re.compile("Unnamed: ([0-9]+)")
+"""How pandas calls a column without a name, by its position."""
 
 
 def position_of(columns: dict[str, int], name: str) -> int | None:
@@ -238,12 +259,13 @@ def position_of(columns: dict[str, int], name: str) -> int | None:
 _FIELD = re.compile(r"\{([^{}]+)\}")
 
 
-def _image_columns(schema: LabelSchema, layout: FileTable) -> list[str]:
+def _image_columns(schema: LabelSchema, layout: FileTable, entry: TableFile | None) -> list[str]:
     if isinstance(layout, ViewsTable):
         return list(layout.views)
-    if layout.image is None:
+    image = (entry.image if entry else None) or layout.image
+    if image is None:
         raise SchemaError(f"schema {schema.id!r}: layout '{layout.layout}' does not say which column names the image")
-    return _FIELD.findall(layout.image) or [layout.image]
+    return _FIELD.findall(image) or [image]
 
 
 def _missing_columns(schema: LabelSchema, layout: FileTable, source: Source) -> str:
@@ -307,8 +329,9 @@ def views_of(schema: LabelSchema, layout: FileTable, source: Source) -> list[Vie
     """Return what one row of a file holds: one image, or several in a ``views`` table."""
     if isinstance(layout, ViewsTable):
         return [View((image,), None, (label,), _read_view(layout, label)) for image, label in layout.views.items()]
-    image_columns = tuple(_image_columns(schema, layout))
-    pattern = layout.image if layout.image and _FIELD.search(layout.image) else None
+    image_columns = tuple(_image_columns(schema, layout, source.entry))
+    image = (source.entry.image if source.entry else None) or layout.image
+    pattern = image if image and _FIELD.search(image) else None
     labels: Cells
     read: ReadCells
     if isinstance(layout, NamesTable):
@@ -364,7 +387,7 @@ def _one_hot_targets(schema: LabelSchema, layout: OneHotTable, source: Source) -
     """Return column → class code. A column of 0 and 1 that is no class is kept as None: its rows must not pass."""
     if layout.columns:
         return dict(layout.columns)
-    other = {*layout.ignore, *_image_columns(schema, layout), layout.split, layout.group, *layout.where}
+    other = {*layout.ignore, *_image_columns(schema, layout, source.entry), layout.split, layout.group, *layout.where}
     other |= {layout.merge.reader} if layout.merge else set()
     other |= {c for a in schema.attributes.values() for c in (a.column, *a.aliases)}
     folded = {fold_label(c) for c in other if c}
@@ -395,7 +418,7 @@ def class_images(
         found = pattern.search(path) if pattern else None
         where = path.rpartition("/")[0] if pattern is None else found["label"] if found else path
         if where not in labels:
-            labels[where] = _folder_label(schema, where)
+            labels[where] = _folder_label(schema, where) if pattern is None or found else None
         label = labels[where]
         if label is not None or everything:
             split = found.groupdict().get("split") if found else None

@@ -119,10 +119,15 @@ class LabelClass(Concept):
 class TableFile(Model):
     """One file of a label table; several may make up a dataset (training, testing)."""
 
-    match: Text = Field(description="glob on the file's name, such as 'Data_Entry_2017*.csv*'")
+    match: Text = Field(
+        description="glob on the file's name, such as 'Data_Entry_2017*.csv*'; with a / in it, on the end of its path"
+    )
     split: Identifier | None = None
     folder: Text | None = Field(
         default=None, description="the folder that the images of this file are in; needed where files share image names"
+    )
+    image: Text | None = Field(
+        default=None, description="in place of the layout's, where files name images differently"
     )
     labels: Mapping[Cell, Cell] = Field(
         default={}, description="labels that mean another one in this file: a 'normal' that is only 'no glaucoma'"
@@ -178,6 +183,11 @@ class Merge(Model):
         default="majority",
         description="how many readers must name a class; one that fewer name is left open, and so never said",
     )
+    copies: Text | None = Field(
+        default=None,
+        description="regular expression on an image's reference, for an image that is there once for each of its labels: "
+        "references in which it finds the same are copies of one image, of which the first is used",
+    )
 
 
 class _Table(Model):
@@ -190,11 +200,17 @@ class _Table(Model):
     delimiter: str | None = Field(default=None, description="by the file's ending if left out")
     encoding: str = "utf-8-sig"
     sheet: str | int = Field(default=0, description="for workbooks")
+    skip_rows: int = Field(default=0, ge=0, description="lines of the file above its header")
+    renamed: Mapping[Text, tuple[Text, ...]] = Field(
+        default={}, description="column → its names in other files or releases; a column without a name is 'Unnamed: 0'"
+    )
     image: Text | None = Field(
         default=None, description="how a row names its image: a column, or a pattern such as '{id_code}.png'"
     )
     image_pattern: Text | None = Field(
-        default=None, description="regular expression; what it finds in the image's reference is the reference"
+        default=None,
+        description="regular expression; what it finds in the image's reference is the reference, or what its groups find, "
+        "joined",
     )
     split: Text | None = Field(default=None, description="the column that holds the split")
     group: Text | None = Field(default=None, description="the column that holds the patient or study")
@@ -259,7 +275,9 @@ class CodesTable(_Table):
     """One or more columns each hold a code, and the code's meaning depends on the column."""
 
     layout: Literal["codes"]
-    codes: Mapping[Text, Mapping[Cell, Cell]] = Field(description="column → value → class code")
+    codes: Mapping[Text, Mapping[Cell, Cell]] = Field(
+        description="column → value → class code, or '' where it says nothing"
+    )
 
     @property
     def columns_needed(self) -> tuple[str, ...]:
@@ -374,13 +392,14 @@ class LabelSchema(Model):
         for table in self.tables:
             _check_pattern("image_pattern", table.image_pattern)
             _check_pattern("group_pattern", table.group_pattern)
+            _check_pattern("copies", table.merge.copies if table.merge else None)
             if isinstance(table, FoldersTable):
                 _check_pattern("pattern", table.pattern, group="label")
             targets: list[str] = []
             if isinstance(table, OneHotTable):
                 targets = [*table.columns.values(), *([table.all_negative] if table.all_negative else [])]
             elif isinstance(table, CodesTable):
-                targets = [code for values in table.codes.values() for code in values.values()]
+                targets = [code for values in table.codes.values() for code in values.values() if code]
             elif isinstance(table, MarksTable):
                 targets = [table.present, table.absent]
             for target in targets:

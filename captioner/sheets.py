@@ -62,6 +62,7 @@ class Sheet:
         delimiter: of a text table; None: the one that splits the first line into the most cells.
         header: column names, for a file that has none of its own.
         sheet: name or position of a workbook's sheet.
+        skip: lines above the header (or above the first row), which are not read.
 
     Raises:
         TableError: the file cannot be read as a table; says where and what to do.
@@ -80,18 +81,20 @@ class Sheet:
         delimiter: str | None = None,
         header: Sequence[str] | None = None,
         sheet: str | int = 0,
+        skip: int = 0,
     ) -> None:
         self.path = path
+        self._skipped = skip
         self._records: list[tuple[int, list[str]]] | None = None
         raw = _read(path)
         for pattern, what in _NOT_A_TABLE:
             if pattern.match(raw):
                 raise TableError(f"{path}: not a table but {what}")
         if raw.startswith(b"PK\x03\x04"):
-            self._records = list(_workbook(path, raw, sheet))
+            self._records = list(_workbook(path, raw, sheet))[skip:]
             first = self._records[0][1] if self._records else []
         else:
-            self._body = _to_utf8(path, raw, encoding)
+            self._body = b"\n".join(_to_utf8(path, raw, encoding).split(b"\n", skip)[skip:])
             line = self._body.split(b"\n", 1)[0].split(b"\r", 1)[0].decode()
             self._delimiter = delimiter or max(_DELIMITERS, key=line.count)
             if len(self._delimiter) != 1:
@@ -155,7 +158,7 @@ class Sheet:
         empty = functools.reduce(pc.and_, (pc.equal(array, "") for array in arrays))
         if pc.any(empty).as_py():
             return None
-        first = 2 if self._has_header else 1
+        first = self._skipped + (2 if self._has_header else 1)
         rows = first + np.arange(table.num_rows, dtype=np.int64) + np.cumsum(breaks) - breaks
         cells = {i: a if i in plain else a.dictionary_encode() for i, a in zip(columns, arrays, strict=True)}
         return Columns(rows, cells, [])
@@ -211,11 +214,11 @@ class Sheet:
         # A quote that is never closed swallows the rest of the file: strict parsing says so.
         text = io.TextIOWrapper(io.BytesIO(self._body), encoding="utf-8", newline="")
         reader = csv.reader(text, delimiter=self._delimiter, strict=True, skipinitialspace=self._delimiter == " ")
-        line = 1
+        line = self._skipped + 1
         try:
             for record in reader:
                 yield line, record
-                line = reader.line_num + 1
+                line = self._skipped + reader.line_num + 1
         except csv.Error as e:
             raise TableError(
                 f"{self.path}: row {line}: not a valid table: {e}. "

@@ -4,6 +4,7 @@ A cell is parsed once for each distinct value, not for each row. Nothing is drop
 among the rejects with its file, line and reason.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -175,8 +176,7 @@ class _Builder:
             outcomes = np.array(read, dtype=np.int64)
             image = view.reference([values[c] for c in view.image_columns])
             if layout.image_pattern:
-                found = _found(image, layout.image_pattern)
-                image = pc.if_else(pc.equal(found, ""), image, found)
+                image = _referred(image, layout.image_pattern)
             if folder:
                 image = _below(folder, image)
             self.parts.append(_Part(source.name, rows, image, outcomes[inverse], more))
@@ -228,6 +228,8 @@ class _Builder:
             "group": "",
             **dict.fromkeys(self.schema.attributes, ""),
         }
+        if layout.merge:
+            more["reader"] = ""
         self.parts.append(
             _Part(root.name, rows, pa.array(images, type=pa.string()), np.array(outcomes, np.int64), more)
         )
@@ -250,7 +252,7 @@ class _Builder:
         self._note_dropped(np.bincount(frame["labels"].to_numpy(), minlength=len(self.outcomes)))
         keep = np.ones(len(frame), dtype=bool)
         self._refuse_references(frame, keep, problems)
-        if not isinstance(source.layout, FoldersTable) and source.layout.merge:
+        if source.layout.merge:
             frame, keep = self._merged(frame[keep], source.layout.merge)
         self._refuse_labels(frame, keep)
         combinations, position = self._combinations(frame["labels"].to_numpy()[keep])
@@ -295,7 +297,8 @@ class _Builder:
 
     def _merged(self, frame: pd.DataFrame, how: Merge) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:
         """Return the first row of each image, with labels that its rows give together."""
-        image, _ = pd.factorize(frame["key"])
+        same = _alike(frame["image"], how.copies) if how.copies else frame["key"]
+        image, _ = pd.factorize(same)
         readers: list[dict[str, set[int]]] = [{} for _ in range(image.max(initial=-1) + 1)]
         for position, reader, outcome in zip(image, frame["reader"].tolist(), frame["labels"].tolist(), strict=True):
             readers[position].setdefault(reader, set()).add(outcome)
@@ -311,7 +314,7 @@ class _Builder:
                 self.outcomes.append(judge.judge(together, "several rows", value))
                 self._said.append(together)
             labels[image_number] = outcome_of[rows]
-        first = frame.drop_duplicates("key").drop(columns="reader").reset_index(drop=True)
+        first = frame[~same.duplicated()].drop(columns="reader").reset_index(drop=True)
         first["labels"] = labels
         if len(first) < len(frame):
             agree = {"any": "any of them", "majority": "most of them", "all": "all of them"}[how.agree]
@@ -436,6 +439,22 @@ def _groups(cells: pa.Array, layout: FileTable) -> pa.Array:
     """Return the groups of a column, without what the layout's pattern leaves out of them."""
     text = pc.utf8_trim_whitespace(cells.cast(pa.string()))
     return text if layout.group_pattern is None else _found(text, layout.group_pattern)
+
+
+def _alike(images: "pd.Series[str]", pattern: str) -> "pd.Series[str]":
+    """Return what is the same in the references of an image's copies."""
+    found = images.str.extract(f"(?P<found>{pattern})", expand=True)["found"]
+    return found.where(found.notna(), images)
+
+
+def _referred(images: pa.Array, pattern: str) -> pa.Array:
+    """Return what a regular expression finds in each reference, or its groups; where it finds nothing, the reference."""
+    groups = re.compile(pattern).groups
+    if groups:
+        joined = "".join(rf"\{number}" for number in range(1, groups + 1))
+        return pc.replace_substring_regex(images, pattern=f"^.*?{pattern}.*$", replacement=joined)
+    found = _found(images, pattern)
+    return pc.if_else(pc.equal(found, ""), images, found)
 
 
 def _found(texts: pa.Array, pattern: str) -> pa.Array:

@@ -607,3 +607,65 @@ def test_plain_lists_are_read_as_python_reads_them(cell):
         return
     if isinstance(value, list) and all(isinstance(v, str) for v in value):
         assert parse_list(cell) == value
+
+
+# ---- tables that owners wrote for people
+
+
+def test_lines_above_the_header_are_skipped_and_rows_keep_their_numbers(tmp_path):
+    (tmp_path / "labels.csv").write_text('The "list"\n\nimage,labels\na.png,Mass\nb.png,Zorgitis\n', encoding="utf-8")
+    samples = read_samples(schema(NAMES | {"skip_rows": 2}), tmp_path)
+    assert samples.frame[["row", "image"]].to_numpy().tolist() == [[4, "a.png"]]
+    assert rejected(samples) == [(5, "unknown_label")]
+
+
+def test_a_column_may_have_another_name_in_another_file_or_none_at_all(tmp_path):
+    write(tmp_path / "labels1.csv", ("image", "labels"), ("a.png", "Mass"))
+    write(tmp_path / "labels2.csv", ("", "Answer"), ("b.png", "Mass"))
+    table = NAMES | {"renamed": {"labels": ["answer"], "image": ["Unnamed: 0"]}}
+    assert labels_of(read_samples(schema(table), tmp_path)) == {"a.png": ("Mass",), "b.png": ("Mass",)}
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    write(tmp_path / "x" / "Train" / "labels.csv", ("image", "labels"), ("a.png", "Mass"))
+    write(tmp_path / "x" / "Test" / "labels.csv", ("image", "labels"), ("a.png", "Opacity"))
+    files = [{"match": "train/labels.csv", "folder": "Train"}, {"match": "test/*.csv", "image": "Test/{image}"}]
+    samples = read_samples(schema(NAMES | {"files": files}), tmp_path)
+    assert labels_of(samples) == {"Train/a.png": ("Mass",), "Test/a.png": ("Opacity",)}
+    with pytest.raises(TableError, match="2 times"):
+        read_samples(schema(), tmp_path)
+
+
+def test_a_reference_may_be_joined_from_parts_of_the_cell(tmp_path):
+    table = NAMES | {"image": "RET{image}OD", "image_pattern": "(RET)#?([0-9]+O[DS])"}
+    samples = read(tmp_path, ("#002", "Mass"), ("3", "Mass"), ("other", "Mass"), tables=[table])
+    assert list(samples.frame["image"]) == ["RET002OD", "RET3OD", "RETotherOD"]
+
+
+def test_a_code_may_say_nothing(tmp_path):
+    codes = {"mass": {"0": "", "1": "Mass"}, "grade": {"1": "Opacity"}}
+    table = {"layout": "codes", "codes": codes, "image": "image", "files": [{"match": "labels.csv"}]}
+    write(tmp_path / "labels.csv", ("image", "mass", "grade"), ("a", 0, 1), ("b", 1, ""), ("c", 0, ""), ("d", 2, 1))
+    samples = read_samples(schema(table), tmp_path)
+    assert labels_of(samples) == {"a": ("Opacity",), "b": ("Mass",)}
+    assert rejected(samples) == [(4, "no_label"), (5, "unknown_label")]
+
+
+def test_copies_of_an_image_in_several_folders_are_one_image(tmp_path):
+    for name in ("Mass/a.png", "Opacity/a.png", "Mass/b.png", "No Finding/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    folders = {"layout": "folders", "merge": {"agree": "any", "copies": "[^/]+$"}}
+    samples = read_samples(schema(folders), tmp_path)
+    assert labels_of(samples) == {"Mass/a.png": ("Mass", "Opacity")}
+    assert rejected(samples) == [(0, "contradiction")]
+
+
+def test_an_image_that_the_pattern_of_folders_does_not_find_has_no_label(tmp_path):
+    for name in ("Mass/a_color.png", "Mass/a_mask.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    folders = {"layout": "folders", "pattern": "(?P<label>[^/]+)/[^/]*_color"}
+    samples = read_samples(schema(folders), tmp_path)
+    assert labels_of(samples) == {"Mass/a_color.png": ("Mass",)}
+    assert rejected(samples) == [(0, "unknown_label")]
