@@ -21,6 +21,9 @@ from typing import Any, Literal, Protocol, TypeAlias
 from captioner.errors import CaptionerError, StorageError, UsageError
 
 _URL = re.compile(r"(?P<protocol>[A-Za-z][A-Za-z0-9+.-]+)://(?P<rest>.*)", re.DOTALL)
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]*\]|[^@:]*)(:\d+)?")
+"""A bucket or a host, without anything before an ``@`` or behind a colon but a port."""
+
 _PACKAGES = {
     "s3": "captioner[s3]",
     "s3a": "captioner[s3]",
@@ -104,14 +107,16 @@ class Remote:
             rest, mark, query = rest.partition("?")
             query = mark + query
         host, _, path = rest.partition("/")
-        shown = without_secrets(url)
-        if "@" in host:
+        if not _HOST.fullmatch(host):
+            # It is not repeated: a key may have any character in it, and so end anywhere.
             raise UsageError(
-                f"{shown}: the URL holds a user or a key. Leave it out: credentials are taken from the environment."
+                f"{protocol}://…: the URL holds a user or a key. Leave it out: credentials are taken from the environment."
             )
         parts = [part for part in path.split("/") if part not in ("", ".")]
         if not host or ".." in parts:
-            raise UsageError(f"{shown}: no place that can be read; write it as {protocol}://bucket/folder.")
+            raise UsageError(
+                f"{without_secrets(url)}: no place that can be read; write it as {protocol}://bucket/folder."
+            )
         object.__setattr__(self, "_url", f"{protocol}://" + "/".join([host, *parts]))
         object.__setattr__(self, "_query", query)
 

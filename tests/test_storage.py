@@ -92,7 +92,13 @@ class TestNames:
 
 class TestSecrets:
     @pytest.mark.parametrize(
-        "url", ["s3://KEY:SECRET@bucket/a", "https://me:SECRET@host/a?sig=SECRET", "gs://SECRET@b/a"]
+        "url",
+        [
+            "s3://KEY:SECRET@bucket/a",
+            "s3://KEY:SEC/SECRET@bucket/a",
+            "https://me:SECRET@host/a?sig=SECRET",
+            "gs://SECRET@b/a",
+        ],
     )
     def test_a_url_with_a_user_is_refused_without_repeating_it(self, url):
         with pytest.raises(UsageError, match="credentials are taken from the environment") as error:
