@@ -453,6 +453,23 @@ class Ledger:
         rows = self._db.execute("SELECT key, received - seconds, received FROM answers")
         return {key: (asked, came) for key, asked, came in rows}
 
+    def pace(self, seconds: float = 60.0) -> tuple[float, float] | None:
+        """Return how many answers a second came of late, and when the last one came, in seconds since 1970.
+
+        Args:
+            seconds: how far back from the last answer is looked, as far as a few thousand answers reach.
+
+        Returns:
+            None if there are fewer than two answers.
+        """
+        rows = self._db.execute("SELECT received FROM answers ORDER BY number DESC LIMIT 5000").fetchall()
+        if len(rows) < 2:
+            return None
+        last = rows[0][0]
+        recent = [received for (received,) in rows if received >= last - seconds]
+        begin = recent[-1] if len(recent) > 1 else rows[1][0]
+        return (max(1, len(recent) - 1) / (last - begin) if last > begin else 0.0), last
+
     def answers(self, keys: Sequence[str]) -> dict[str, Answer]:
         """Return the answers to requests, of those that have come."""
         found = {key: answer for key in keys if key in self._new_answers and (answer := self.answer(key))}

@@ -145,6 +145,16 @@ def test_what_a_group_of_writes_holds_is_seen_by_others_when_it_is_committed_and
         assert reader.totals().triplets == {"incomplete": 1, "open": 3}
 
 
+def test_the_pace_is_that_of_the_last_minute_of_answers(path, monkeypatch):
+    with Ledger(path, "run1") as ledger:
+        assert ledger.pace() is None
+        for i, moment in enumerate((0.0, 1000.0, 1000.5, 1001.0, 1002.0)):
+            monkeypatch.setattr("time.time", lambda moment=moment: moment)
+            ledger.add_answer(Answer(f"r{i}", "{}"), REQUEST)
+        assert ledger.pace() == (1.5, 1002.0)
+        assert ledger.pace(0.5) == (1.0, 1002.0)
+
+
 def test_the_history_of_every_triplet_is_read_in_one_pass(path):
     with Ledger(path, "run1") as ledger:
         ledger.add_triplets(TRIPLETS)

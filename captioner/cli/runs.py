@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -251,8 +252,8 @@ def status(
 
     Example: captioner status out/chestxray14
     """
-    from captioner.progress import counts
-    from captioner.store import Ledger
+    from captioner.progress import counts, duration, number
+    from captioner.store import FINISHED, Ledger
 
     ledgers = sorted(folder.glob("ledger.sqlite")) or sorted(folder.glob("runs/*/ledger.sqlite"))
     if not ledgers:
@@ -260,18 +261,37 @@ def status(
     rows: list[dict[str, Any]] = []
     for path in ledgers:
         with Ledger(path, read_only=True) as ledger:
-            rows.append({"run": path.parent.name} | asdict(ledger.totals()))
+            totals, pace = ledger.totals(), ledger.pace()
+        row = {"run": path.parent.name} | asdict(totals)
+        finished = sum(totals.triplets.get(state, 0) for state in FINISHED)
+        if pace is not None:
+            rate, last = pace
+            row |= {
+                "answers_per_second": round(rate, 3),
+                "seconds_since_answer": round(max(0.0, time.time() - last), 1),
+            }
+            if rate and finished and (left := totals.triplets.get("open", 0)):
+                row["seconds_left"] = round(left * totals.requests / finished / rate)
+        rows.append(row)
     if as_json:
         print_json(rows)
         return
     for row in rows:
         out.print(f"[bold]{escape(row['run'])}[/]")
         tokens = row["prompt_tokens"] + row["completion_tokens"]
+        refused = f" ({counts(row['by_code'])})" if row["by_code"] else ""
         out.print(f"  triplets    {counts(row['triplets']) or 'none'}")
-        out.print(f"  captions    {row['accepted']:,} accepted, {row['rejected']:,} refused")
-        out.print(f"  requests    {row['requests']:,} answered, {row['sent']:,} sent, {tokens:,} tokens")
-        for reason, number in row["by_error"].items():
-            out.print(f"  no answer   {number:,} x {reason}", markup=False)
+        out.print(f"  captions    {row['accepted']:,} accepted, {row['rejected']:,} refused{refused}")
+        out.print(
+            f"  requests    {row['requests']:,} answered, {row['sent'] - row['requests']:,} retries, {tokens:,} tokens"
+            + (f", cost {row['cost']:,.2f}" if row["cost"] else "")
+        )
+        if "answers_per_second" in row:
+            more = f", {duration(row['seconds_left'])} left at this pace" if "seconds_left" in row else ""
+            ago = duration(row["seconds_since_answer"])
+            out.print(f"  pace        {number(row['answers_per_second'])} answers/s, the last {ago} ago{more}")
+        for reason, times in row["by_error"].items():
+            out.print(f"  no answer   {times:,} x {reason}", markup=False)
 
 
 def pipeline_of(name: str, data: Path | None, out_dir: Path | None, settings: list[str] | None) -> Any:

@@ -201,6 +201,30 @@ def test_ctrl_c_stops_with_a_word_on_how_to_go_on_and_the_run_goes_on(demo):
         assert captioner(*arguments).returncode == 0
 
 
+def test_ctrl_c_twice_stops_at_once_and_the_run_goes_on(demo):
+    with FaultyServer(caption=careful, latency=5) as server:
+        arguments = (
+            *("run", "demo", "--data", demo / "data", "--out", demo / "out"),
+            *("--set", "engine.model=tiny", "--set", f"engine.base_url={server.base_url}"),
+        )
+        process = subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while not server.bodies and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        while "Ctrl-C again stops at once" not in process.stderr.readline():
+            assert process.poll() is None
+        in_flight = server.open
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+        assert in_flight
+        assert process.returncode == 130
+        assert "start the same command again" in stderr
+        assert "Traceback" not in stderr
+        server.latency = 0
+        assert captioner(*arguments).returncode == 0
+
+
 def test_a_status_from_another_terminal_while_a_run_is_under_way(demo):
     with FaultyServer(caption=careful, latency=0.2) as server:
         arguments = (
@@ -217,11 +241,14 @@ def test_a_status_from_another_terminal_while_a_run_is_under_way(demo):
         process = subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while len(server.bodies) < 3 and process.poll() is None:
             time.sleep(0.02)
+        server.latency = 600  # whatever else the machine has to do, the run is still under way
         status = captioner("status", demo / "out", "--json")
         process.kill()
         process.wait()
     (row,) = json.loads(status.stdout)
     assert row["triplets"]["open"] > 0
+    assert row["requests"] >= 1
+    assert row["sent"] == row["requests"]
 
 
 @pytest.mark.parametrize(
