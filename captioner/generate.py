@@ -165,6 +165,8 @@ class Generator:
         self._processes = processes
         self._sent = 0
         self._cost = 0.0
+        self._on_way = self._came = 0
+        self._spent = 0.0
         self._barren: list[str] | None = []
         self._schemas: dict[tuple[int, float | None, int], tuple[dict[str, Any], str]] = {}
         self._asked: dict[str, _Asked] = {}
@@ -256,7 +258,7 @@ class Generator:
         answers: AsyncIterator[Answer] = self.engine.answers(self._questions(only, number))
         async for answer in answers:
             self._inbox.append(answer)
-            self._cost += _cost(self.limits.price, answer)
+            self._pay(_cost(self.limits.price, answer))
             # Until the model has answered well, each answer is looked at: it may be time to stop.
             if self._barren is not None or len(self._inbox) >= _BATCH:
                 self._take_in()
@@ -292,13 +294,14 @@ class Generator:
                 if answer is not None:
                     self._take(work, answer)
                     self._on_change()
-                elif self._full():
+                elif self._full(request):
                     self._busy.remove(work.open.position)
                     break
                 else:
                     self._asked[request.key] = _Asked(request, wave, [work])
                     asked_before.add(request.key)
                     self._sent += 1
+                    self._on_way += 1
                     yield request
         self._all_asked(wave)
 
@@ -382,17 +385,18 @@ class Generator:
                 for request in unjudged.requests:
                     if request.key in asked:
                         continue
-                    if self._full():
+                    if self._full(request):
                         return
                     asked[request.key] = request
                     self._sent += 1
+                    self._on_way += 1
                     yield request
 
         answers: AsyncIterator[Answer] = judge.engine.answers(questions())
         async for answer in answers:
             cost = _cost(self.limits.judge_price, answer)
             self.ledger.add_answer(answer, asked[answer.key], cost)
-            self._cost += cost
+            self._pay(cost)
         for unjudged in pending:
             open_, opinions = self._opinions(judge, unjudged.work, unjudged.attempt)
             if not open_:
@@ -424,13 +428,28 @@ class Generator:
                     opinions[i] = answer
         return open_, opinions
 
-    def _full(self) -> bool:
+    def _full(self, request: Request) -> bool:
         """Say whether no more may be asked, and remember why."""
         if self.stopped is None and self.limits.requests is not None and self._sent >= self.limits.requests:
             self.stopped = f"limits.requests={self.limits.requests} is reached"
-        if self.stopped is None and self.limits.cost is not None and self._cost >= self.limits.cost:
-            self.stopped = f"limits.cost={self.limits.cost} is reached"
+        if self.stopped is None and self.limits.cost is not None:
+            # What is on its way will have to be paid too: about what the answers so far did cost.
+            each = self._spent / self._came if self._came else self._guess(request)
+            if self._cost + self._on_way * each >= self.limits.cost:
+                self.stopped = f"limits.cost={self.limits.cost} is reached"
         return self.stopped is not None
+
+    def _guess(self, request: Request) -> float:
+        """Return about what a request costs, before there is an answer to go by."""
+        characters = sum(len(m.content) for m in request.messages)
+        return self.limits.price.of(characters // 4, 40 * request.count * request.sampling.n)
+
+    def _pay(self, cost: float) -> None:
+        """Take note of what an answer did cost."""
+        self._on_way -= 1
+        self._came += 1
+        self._spent += cost
+        self._cost += cost
 
     def _notice_barren(self, answer: Answer, packed: PackedAttempt) -> None:
         """Stop when a model that never answered as asked has been asked often enough.
