@@ -143,7 +143,7 @@ class _Set:
         Raises:
             OutputError: it has some.
         """
-        place = target / self.folder
+        folder = target / self.folder
         names = {shard.name: shard.sha256 for shard in self.shards}
         begun = work.journal(self.folder)
         found = self.vouched(target, work.there)
@@ -151,12 +151,12 @@ class _Set:
             for name, sha256 in (found | begun).items():
                 if names.get(name) != sha256:
                     raise OutputError(
-                        f"{place} holds other images than {self.out / self.folder}: its {name} is not the one here. "
+                        f"{folder} holds other images than {self.out / self.folder}: its {name} is not the one here. "
                         "Push to another folder."
                     )
         if strange := sorted(work.tars(self.folder) - names.keys()):
             raise OutputError(
-                f"{place} holds {strange[0]}, which {self.out / self.folder} does not have. "
+                f"{folder} holds {strange[0]}, which {self.out / self.folder} does not have. "
                 "Move it away, or push to another folder."
             )
 
