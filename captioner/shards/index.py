@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from captioner.errors import StorageError
 
-_CACHE = 4_096
+_CACHE = 2_048
 """Kilobytes that are kept in memory."""
 
 

@@ -29,7 +29,8 @@ PUSHING = "pushing.json"
 VERSION = 1
 
 _METADATA = b"captioner"
-_ROW_GROUP = 4_096
+_ROW_GROUP = 2_048
+_REPEATED = ["mode", "type", "shard"]
 _MARK = "-f"
 _COLUMNS = pa.schema(
     [
@@ -222,13 +223,23 @@ def write_manifest(manifest: Manifest, rows: Iterable[Row]) -> None:
     schema = _COLUMNS.with_metadata({_METADATA: json.dumps(content, separators=(",", ":")).encode()})
     with (
         atomic.replacing(folder / NAME) as file,
-        pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
+        pq.ParquetWriter(
+            file, schema, compression="zstd", use_dictionary=_REPEATED, write_page_checksum=True
+        ) as writer,
     ):
         pending = iter(rows)
-        while group := list(islice(pending, _ROW_GROUP)):
-            columns = [pa.array(c, f.type) for c, f in zip(zip(*group, strict=True), schema, strict=True)]
-            writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=_ROW_GROUP)
+        while table := _table(schema, islice(pending, _ROW_GROUP)):
+            writer.write_table(table, row_group_size=_ROW_GROUP)
     write_sums(folder, manifest.shards, (NAME, SIZES))
+
+
+def _table(schema: pa.Schema, rows: Iterable[Row]) -> pa.Table | None:
+    """Return rows as a table, None if there are none. The rows themselves are not kept."""
+    columns = list(zip(*rows, strict=True))
+    if not columns:
+        return None
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def write_sizes(folder: Path, shards: Iterable[Shard]) -> None:

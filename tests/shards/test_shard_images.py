@@ -425,9 +425,9 @@ def test_a_really_full_disk(tmp_path):
         subprocess.run(["umount", str(tmp_path)], check=True)
 
 
-def test_a_folder_that_may_not_be_written_to_is_said_clearly(tmp_path, make_items):
+def test_a_file_in_place_of_the_folder_is_said_clearly(tmp_path, make_items):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(StorageError, match="cannot write"):
+    with pytest.raises(OutputError, match="is a file, not a folder"):
         build(make_items(1), tmp_path / "file" / "images")
 
 
