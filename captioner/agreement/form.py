@@ -109,7 +109,7 @@ _HANGING_FINE = {
     "either": frozenset(("present", "seen", "found", "visible", "effusion", "pneumothorax")),
     "other": frozenset(("each", "no", "the")),
     "multiple": frozenset(("are", "be")),
-    "there": frozenset(("seen", "present", "visible", "not", "also")),
+    "there": frozenset(("is", "are", "seen", "present", "visible", "not", "also")),
     "so": frozenset(("not", "do", "or")),
     "only": frozenset(("*",)), "too": frozenset(("*",)), "also": frozenset(("*",)), "yet": frozenset(("*",)), "any": frozenset(("if", "without")),
     "show": frozenset(("*",)), "display": frozenset(("*",)), "contain": frozenset(("*",)), "both": frozenset(("in", "of", "affects", "affecting", "involves")),

@@ -320,8 +320,14 @@ class Judge:
     def is_denied(self, index: int) -> bool:
         """Say whether a meaning is denied, in whatever degree."""
         return any(
-            m.status == lx.NEGATED and not m.graded and not self.partial(m) for m in self.asserted.get(index, ())
+            m.status == lx.NEGATED and not m.graded and not self.partial(m) and not self.only_unlikely(m)
+            for m in self.asserted.get(index, ())
         )
+
+    def only_unlikely(self, m: Mention) -> bool:
+        """Say whether a denial leaves something open: enough against a label, too little for an absence."""
+        scopes = self.reading.scopes
+        return m.cue >= 0 and self.reading.tokens.words[scopes.cues[m.cue][0]] in ("unlikely", "improbable")
 
     # --- everything else that is said ---------------------------------------------------------------------------
 

@@ -56,13 +56,13 @@ CUES = MappingProxyType(
             | no obvious | no clear evidence of | no radiographic evidence of | no findings of | nothing in the way of
             | not amounting to | not reaching | does not reach | not reached | has not reached | do not reach | short of
             | falls short of | stops short of | below the threshold for | below the threshold of | under the threshold for
-            | not yet | not the case that | not true that | untrue that | false that
+            | disproves | disprove | in vain for | spared of | not yet | not the case that | not true that | untrue that | false that
             | not meeting criteria for | does not meet criteria for | exclusion of | excluded are | ruled out are
             | absent are | not seen are | missing are | spares | sparing | zero | hardly any | not any
             | failure to show | failure to demonstrate | nothing of the | no such thing as | rejects | refutes
             | does not amount to | do not amount to | outside the range of | differs from | distinct from | sans | untouched by""",
         NEG_TIGHT: """
-            non | rather than | instead of | as opposed to | in contrast to | unlike | other than being | and not | but not
+            non | pseudo | rather than | instead of | as opposed to | in contrast to | unlike | other than being | and not | but not
             | as distinct from | differentiated from | in place of | not to be confused with""",
         COMPARE: """
             less than | more than | beyond | past the | past | worse than | better than | milder than | below | above
@@ -74,7 +74,9 @@ CUES = MappingProxyType(
             | nothing to point to | nothing suggesting | nothing indicating | nothing resembling | nothing like
             | nothing pointing to | nothing that suggests | nothing that indicates | nothing in favour of""",
         NEG_B: """
-            absent | conspicuous by its absence | conspicuous by their absence | notable by its absence
+            absent | has disappeared | have disappeared | is not there | are not there | hardly present | scarcely present
+            | hardly visible | scarcely visible | scarcely conceivable | hardly conceivable | rejected | refuted | discarded
+            | does not apply | do not apply | conspicuous by its absence | conspicuous by their absence | notable by its absence
             | ruled out | excluded | negative | lacking | unlikely | not a feature | none | nil | nowhere to be seen
             | invisible | improbable | out of the question | missing | disproved | has resolved | have resolved | has cleared
             | have cleared | completely resolved | resolved | not on display | nonexistent | dismissed | can be excluded
@@ -82,7 +84,11 @@ CUES = MappingProxyType(
             | excluded here | no longer seen | no longer visible | no longer present | is nowhere | are nowhere | discounted
             | undetectable | not the diagnosis | not the case | not a finding | not the finding | not the cause | untrue""",
         HEDGE_F: """
-            almost no | nearly no | virtually no | believed to be | thought to be | felt to be | assumed to be | thought to represent
+            ddx includes | ddx of | low probability of | high probability of | probability of | likelihood of | could pass for
+            | might pass for | may pass for | alleged | allegedly | i think this is | i think it is | guess would be | guess is
+            | wonders about | wonder about | brings to mind | think of | could well be | might well be | could easily be
+            | might easily be | could possibly be | may possibly be | might possibly be | could conceivably be | bordering on
+            | verging on | almost no | nearly no | virtually no | believed to be | thought to be | felt to be | assumed to be | thought to represent
             | believed to represent | felt to represent | would represent | possible | possibly | probable | probably | suspected | suspect | suspicious for | suspicion of | suspicious of
             | suspicion for | concern for | concerning for | worrisome for | questionable | query | queried | question of
             | equivocal for | indeterminate for | presumed | presumptive | presumably | unclear if | is unclear whether | is unclear if | unclear whether | uncertain whether | uncertain if
@@ -107,7 +113,8 @@ CUES = MappingProxyType(
             | undetermined between | versus perhaps | one of several | scant evidence of | insufficient evidence of
             | insufficient evidence for | not enough evidence of | not enough evidence for | weak evidence of""",
         HEDGE_B: """
-            cannot be excluded | cannot be ruled out | cannot be entirely excluded | cannot be fully excluded
+            not unlikely | is not unlikely | not improbable | hard to rule out | difficult to rule out | hard to dismiss
+            | difficult to dismiss | of uncertain significance | cannot be excluded | cannot be ruled out | cannot be entirely excluded | cannot be fully excluded
             | cannot be completely excluded | cannot be confidently excluded | cannot be definitively excluded
             | cannot be discounted | cannot entirely be excluded | not excluded | not ruled out | not be excluded
             | not be ruled out | not been excluded | not been ruled out | not entirely excluded | not fully excluded
@@ -142,6 +149,7 @@ CUES = MappingProxyType(
             | can result in | may result in | if present | if there is | if there were | in case of | in cases of
             | used to inspect | used to examine | used to check | used to detect | used to diagnose | used to assess | used to evaluate | helps detect | helps to detect
             | may obscure | can obscure | could obscure | might obscure | may hide | may mask | can mask | could mask
+            | performed for | done for | obtained for | requested for | ordered for | acquired for | indication :
             | useful for detecting | useful for diagnosing | to diagnose | would expect | might expect | expected | anticipated | graded for | examined for | asked about | asked whether | asking about | inquired about
             | asked for | wondered about | in the diagnosis of | prone to""",
         HIST_F: """
@@ -309,7 +317,7 @@ STATES = (
     ("obstruction", "obstructed"),
     ("detachment", "detached"),
     ("herniation", "herniated"),
-    ("displacement | deviation", "displaced | deviated"),
+    ("displacement | deviation | shift", "displaced | deviated | shifted"),
     ("tortuosity", "tortuous"),
     ("pallor", "pale"),
     ("swelling", "swollen"),

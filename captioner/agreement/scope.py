@@ -137,6 +137,10 @@ class _Machine:
         words = self.words
         if kind == lx.NOT:
             kind, end = self.what_not_does(start, end, b)
+        elif kind == lx.NEG_B and words[start] == "lacking" and end < b and words[end] not in _AFTER_PREDICATE:
+            kind = lx.NEG_F
+        elif kind == lx.NEG_F and words[end - 1] == "show" and end < b and words[end] in ("on", "in", "."):
+            kind = lx.NEG_B  # "X fails to show on this image"
         if kind in (lx.NEG_F, lx.NOTHING):
             subject = words[start] in ("no", "neither", "nor", "none") and self.opens_clause(start, a)
             self.mark(
@@ -397,7 +401,7 @@ class _Machine:
         k = start - 1
         while k >= a and words[k] in _SKIP_BACK:
             k -= 1
-        if k >= a and words[k] in (":", ",", "-"):
+        if k >= a and words[k] in (":", ",", "-", "("):
             k -= 1
         hi = k + 1
         if k < a:

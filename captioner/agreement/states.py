@@ -207,7 +207,7 @@ class States:
         a, b = self.scopes.sentences[self.scopes.sentence[start]]
         if (start > a and words[start - 1] in _REST) or (start > a + 1 and words[start - 2] in _REST):
             return False, None
-        if end < b and words[start] == "clear" and words[end] in ("of", "from"):
+        if end < b and words[start] == "clear" and words[end] in ("of", "from", "cut", "evidence"):
             return False, None
         if any(words[k] in _UNLIKE for k in range(max(a, start - 4), start)) and any(
             words[k] in ("from", "than", "to") for k in range(max(a, start - 2), start)

@@ -16,10 +16,12 @@ _BODY_SITES = lx.words(
 )
 _BEFORE_PLACE = frozenset("of the a an this benign normal healthy human unremarkable".split())
 _FORMS = frozenset(("shaped", "like", "sign"))
-_OPERATIONS = ("ectomy", "plasty", "otomy", "ostomy")
+_OPERATIONS = ("ectomy", "plasty", "otomy", "ostomy", "umab", "ximab", "ercept", "tinib", "cillin", "trexate")
+"""Endings of operations, and of drugs."""
+
 _NEUTRAL = frozenset(("bony structure", "osseous structure", "soft tissue")) | frozenset(
     """bone skin lymph_node gland crypt mucosa duct lobule cortex cortical cord disc media ventricle ventricular lens airway
-    interstitium alveolar alveolus artery vein vessel tooth meningeal dura cup fat muscle cervix ear jaw""".split()
+    interstitium alveolar alveolus artery vein vessel tooth meningeal dura cup fat muscle cervix tubule ear jaw""".split()
 )
 """Places that other regions have as well, or words that mean other things too."""
 
@@ -129,7 +131,7 @@ def _details(j: Judge, attributes: Mapping[str, str], known: Mapping[str, Attrib
     skin = "skin" in context.anatomies
     for k, word in enumerate(words):
         if word.endswith(_OPERATIONS) and "treatment" not in context.grants and not _inside_allowed(j, k, k + 1):
-            j.add("invented_detail", "Leave out the operation.", tokens=(k, k + 1), detail="treatment")
+            j.add("invented_detail", "Leave out the treatment.", tokens=(k, k + 1), detail="treatment")
         elif skin and word in _BODY_SITES and not _inside_allowed(j, k, k + 1):
             _body_site(j, k, k + 1, attributes, known)
         elif word[-1].isdigit() or (word[0].isalpha() and word[-2:-1].isdigit()):

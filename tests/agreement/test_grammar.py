@@ -218,3 +218,63 @@ def test_a_string_of_keywords_is_no_caption():
     assert "not_a_caption" in codes(
         "chestxray14", "Fibrosis", "Chest X-ray, fibrosis, lung, radiology, thorax, medical image"
     )
+
+
+FINDINGS = [
+    ("chestxray14", "Pneumonia", "pneumonia", "chest X-ray"),
+    ("odir5k", "Glaucoma", "glaucoma", "fundus photograph"),
+    ("ham10000", "mel", "melanoma", "dermoscopic image"),
+]
+DENIALS = [
+    "{View} lacking {x}.",
+    "{X} fails to show on this {view}.",
+    "The {view} disproves {x}.",
+    "One looks in vain for {x} on this {view}.",
+    "{X} has disappeared on this {view}.",
+    "{View}: {x} (absent).",
+    "{X} is hardly present on this {view}.",
+    "The diagnosis of {x} is rejected on this {view}.",
+    "The diagnosis of {x} does not apply to this {view}.",
+    "{X} is conspicuous by its absence on this {view}.",
+]
+HEDGES = [
+    "{View}: DDx includes {x}.",
+    "{X} is not unlikely on this {view}.",
+    "{X} is hard to rule out on this {view}.",
+    "{View} of what could pass for {x}.",
+    "{View} performed for {x}.",
+    "{View} with a low probability of {x}.",
+    "Alleged {x} on this {view}.",
+    "{View} with a finding that could well be {x}.",
+    "On this {view} one wonders about {x}.",
+    "{X} is one of the differentials on this {view}.",
+]
+ASSERTIONS = [
+    "Look closely at this {view}: {x} is there.",
+    "A clear-cut {x} on this {view}.",
+    "This {view} leaves no doubt about the {x}.",
+    "{View} with hallmark features of {x}.",
+]
+
+
+@pytest.mark.parametrize("finding", FINDINGS)
+@pytest.mark.parametrize(
+    ("template", "code"),
+    [
+        *((t, {"negated_label"}) for t in DENIALS),
+        *((t, {"hedged_label"}) for t in HEDGES),
+        *((t, set()) for t in ASSERTIONS),
+    ],
+)
+def test_ways_to_deny_and_to_doubt_are_told_from_ways_to_assert(template, code, finding):
+    schema, label, x, view = finding
+    caption = template.format(view=view, View=view[0].upper() + view[1:], x=x, X=x.capitalize())
+    found = codes(schema, label, caption)
+    assert found >= code
+    assert bool(found) is bool(code)
+
+
+def test_what_is_only_unlikely_is_not_known_to_be_absent():
+    assert "negated_label" in codes("brain_mri_tumor", "yes", "Brain MRI in which a tumour is unlikely.")
+    assert codes("brain_mri_tumor", "no", "Brain MRI in which a tumour is unlikely.")
+    assert codes("brain_mri_tumor", "no", "Brain MRI in which no tumour is seen.") == set()
