@@ -84,7 +84,7 @@ def find_price(model: str, address: str | None, *, batch: bool = False) -> Price
             raise PipelineError(f"{path}: {explain(e)}") from None
         for name in dict.fromkeys(names):
             for group in groups:
-                if name in group.models and (not group.hosts or host in group.hosts):
+                if name in group.models and (not group.hosts or host in map(str.lower, group.hosts)):
                     return _price(group, group.models[name], str(path), batch=batch)
     return Price()
 

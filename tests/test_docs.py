@@ -3,15 +3,18 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
 from captioner.agreement import lint
+from captioner.engines import make
 from captioner.engines.batch import BatchSettings
 from captioner.engines.settings import EndpointSettings, OpenAISettings
 from captioner.engines.vllm import VLLMSettings
 from captioner.pipeline import PipelineSpec, setting_names
+from captioner.prices import find_price
 from captioner.schema import LabelClass, json_schema, load_schema, parse_schema
 from captioner.texts.schema import TextFile, TextJoin, TextSchema, TextTable, load_text_schema
 from tests.conftest import REPOSITORY
@@ -34,6 +37,24 @@ def test_the_page_on_engines_names_every_setting(settings):
     text = (REPOSITORY / "docs" / "engines.md").read_text(encoding="utf-8")
     named = {name for cell in re.findall(r"`([a-z_, ]+)`", text) for name in cell.split(", ")}
     assert set(settings.model_fields) <= named
+
+
+BLOCKS = re.findall(
+    r"^```yaml\n(.*?)^```", (REPOSITORY / "docs" / "engines.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+)
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.startswith("engine:")])
+def test_every_example_of_an_engine_is_one(block):
+    assert make(yaml.safe_load(block)["engine"], load_schema("demo")).model
+
+
+def test_the_example_of_a_table_of_prices_is_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (block,) = [b for b in BLOCKS if b.startswith("- ")]
+    Path("prices.yaml").write_text(block)
+    assert find_price("Qwen/Qwen3-32B", "http://localhost:8000/v1").output == 0.40
+    assert find_price("my-deployment", "https://RESOURCE.openai.azure.com/openai/v1", batch=True).input == 0.125
 
 
 def commands(page):
