@@ -1,5 +1,6 @@
 """A first draft of a label schema, from a label table that nobody has described: what a person then puts right."""
 
+import difflib
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -7,10 +8,11 @@ from pathlib import Path
 
 import yaml
 
+from captioner.agreement.tokens import phrase
 from captioner.errors import SchemaError, TableError, did_you_mean
 from captioner.labels import parse_list
 from captioner.references import without_extension
-from captioner.schema import Library, fold_label, load_library
+from captioner.schema import Library, load_library
 from captioner.sheets import Sheet
 
 IMAGE_NAMES = (
@@ -91,8 +93,9 @@ def draft(
         *_yaml(head | {"tables": [layout]}),
         "classes:",
     ]
+    names = _Names(fields, library)
     for label in labels:
-        lines += _entry(label, fields, library)
+        lines += _entry(label, names)
     return "\n".join(lines) + "\n"
 
 
@@ -100,30 +103,71 @@ def _yaml(value: object) -> list[str]:
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110).rstrip("\n").split("\n")
 
 
-def _entry(label: str, fields: Sequence[str], library: Library) -> list[str]:
+class _Names:
+    """The concepts by their wordings, in a form in which spelling, number and order of words do not count."""
+
+    def __init__(self, fields: Sequence[str], library: Library) -> None:
+        self._named: dict[frozenset[str], list[str]] = {}
+        self._worded: dict[frozenset[str], list[str]] = {}
+        self._own: dict[str, list[frozenset[str]]] = {}
+        for name, concept in library.concepts.items():
+            known = [_words(w) for w in (concept.name, *concept.synonyms, *concept.abbreviations) if " ... " not in w]
+            self._named.setdefault(known[0], []).append(name)
+            for words in dict.fromkeys(known):
+                self._worded.setdefault(words, []).append(name)
+            if name.partition(".")[0] in fields:
+                self._own[name] = known
+        self._vocabulary = sorted({word for all_words in self._own.values() for words in all_words for word in words})
+        self._fields = fields
+
+    def known(self, label: str) -> str | None:
+        """Return the one concept of the dataset's own fields that has the label for its name, or among its wordings."""
+        for owners in (self._named, self._worded):
+            own = [c for c in owners.get(_words(label), []) if c.partition(".")[0] in self._fields]
+            if own:
+                return own[0] if len(own) == 1 else None
+        return None
+
+    def near(self, label: str) -> list[str]:
+        """Return up to four concepts that it could be: of the same words, of some of them, of words spelt alike."""
+        words = set(_words(label))
+        for word in words - set(self._vocabulary):
+            if alike := difflib.get_close_matches(word, self._vocabulary, n=1, cutoff=0.8):
+                words = words - {word} | {alike[0]}
+        shared = {
+            name: max(len(words & w) / len(words | w) for w in known) for name, known in self._own.items() if known
+        }
+        likely = sorted((-share, name) for name, share in shared.items() if share >= _ALIKE)
+        return list(dict.fromkeys([*self._worded.get(frozenset(words), []), *(name for _, name in likely)]))[:4]
+
+
+_ALIKE = 0.3
+"""Words shared, of all words of a label and a wording, from which on a concept is worth a look."""
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(word for part in _parts(text) for word in phrase(part))
+
+
+def _parts(text: str) -> list[str]:
+    return re.sub(r"[_\-/]+", " ", text.replace("'s", "")).split()
+
+
+def _entry(label: str, names: _Names) -> list[str]:
     """Return the lines of a class; only a concept of the dataset's own fields is taken without asking."""
-    concepts = _concepts(label, library)
-    own = [c for c in concepts if c.partition(".")[0] in fields]
     code = yaml.safe_dump(label, allow_unicode=True, width=1000).split("\n")[0]
-    if len(own) == 1:
-        return [f"  - code: {code}", f"    concept: {own[0]}"]
-    remark = f"  # one of these concepts? {', '.join(concepts)}" if concepts else "  # look: name, kind, synonyms"
+    if concept := names.known(label):
+        return [f"  - code: {code}", f"    concept: {concept}"]
+    near = names.near(label)
+    remark = f"  # or, in its place: concept: {' | '.join(near)}" if near else "  # look: name, kind, synonyms"
     name = yaml.safe_dump(_readable(label), allow_unicode=True, width=1000).split("\n")[0]
-    kind = ["    kind: normal"] if re.fullmatch(r"(?i)normal|healthy|no[ _-]finding", label) else []
+    kind = ["    kind: normal"] if re.match(r"(?i)(normal|healthy|no[ _-]finding)(?![a-z])", label) else []
     return [f"  - code: {code}", f"    name: {name}{remark}", *kind]
 
 
 def _readable(label: str) -> str:
     text = " ".join(re.sub(r"[_\-/]+", " ", label).split())
     return text if any(c.isupper() for c in text[1:]) else text.lower()
-
-
-def _concepts(label: str, library: Library) -> list[str]:
-    wanted = fold_label(_readable(label))
-    found = [i for i, c in library.concepts.items() if fold_label(c.name) == wanted]
-    if not found:
-        found = [i for i, c in library.concepts.items() if wanted in map(fold_label, (*c.synonyms, *c.abbreviations))]
-    return found[:4]
 
 
 def _folders(root: Path) -> tuple[dict[str, object], list[str]]:

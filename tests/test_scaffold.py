@@ -76,3 +76,37 @@ def test_an_unknown_modality_names_the_known_ones(tmp_path):
     table.write_text(TABLES["names"])
     with pytest.raises(SchemaError, match=r"no modality 'x-ray'\. Did you mean 'xray'.*fundus"):
         drafted(table, modality="x-ray")
+
+
+@pytest.mark.parametrize(
+    ("label", "concept"),
+    [
+        ("bbps-2-3", "endoscopy.bowel_adequate"),
+        ("dyed-lifted-polyps", "endoscopy.dyed_lifted_polyp"),
+        ("Ulcerative_Colitis_grade_0-1", "endoscopy.ulcerative_colitis_mayo_0_1"),
+        ("polyp", "endoscopy.polyp"),
+    ],
+)
+def test_spelling_number_and_order_of_words_do_not_keep_a_label_from_its_concept(tmp_path, label, concept):
+    table = tmp_path / "labels.csv"
+    table.write_text(f"image,label\na.png,{label}\nb.png,Zorgitis\nc.png,{label}\nd.png,Zorgitis\n")
+    schema, _ = drafted(table, modality="endoscopy", anatomy="gi_tract")
+    assert schema[label].concept == concept
+
+
+@pytest.mark.parametrize(
+    ("label", "concept"),
+    [
+        ("hemorroids", "endoscopy.hemorrhoids"),
+        ("short-segment-barretts", "endoscopy.barretts_short_segment"),
+        ("oesophagitis-b-d", "endoscopy.esophagitis_la_b_d"),
+        ("normal-pylorus", "endoscopy.pylorus"),
+    ],
+)
+def test_what_a_label_could_be_is_proposed_and_not_taken(tmp_path, label, concept):
+    table = tmp_path / "labels.csv"
+    table.write_text(f"image,label\na.png,{label}\nb.png,Zorgitis\nc.png,{label}\nd.png,Zorgitis\n")
+    schema, text = drafted(table, modality="endoscopy", anatomy="gi_tract")
+    assert schema[label].concept is None
+    assert f"# or, in its place: concept: {concept}" in text
+    assert schema[label].kind == ("normal" if label.startswith("normal") else "finding")
