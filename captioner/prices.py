@@ -75,7 +75,7 @@ def find_price(model: str, address: str | None, *, batch: bool = False) -> Price
     Raises:
         PipelineError: a file cannot be read.
     """
-    host = yarl.URL(address).host if address else None
+    host = (address and yarl.URL(address).host) or ""
     names = (model, re.sub(r"-\d{4}-\d{2}-\d{2}$", "", model))
     for path in resources.files(FILE):
         try:
