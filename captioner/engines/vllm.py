@@ -161,6 +161,7 @@ class VLLMEngine:
             completion_tokens=sum(len(o.token_ids) for o in output.outputs),
             seconds=seconds,
             model=self.model,
+            cached_tokens=output.num_cached_tokens or 0,
         )
 
 

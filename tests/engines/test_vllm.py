@@ -66,7 +66,7 @@ class LLM:
         self.chunks.append(len(messages))
         self.parameters += parameters
         return [
-            SimpleNamespace(outputs=[_said(t, i) for i in range(p.n)], prompt_token_ids=[1, 2, 3])
+            SimpleNamespace(outputs=[_said(t, i) for i in range(p.n)], prompt_token_ids=[1, 2, 3], num_cached_tokens=2)
             for t, p in zip(texts, parameters, strict=True)
         ]
 
@@ -156,6 +156,7 @@ def test_each_answer_belongs_to_its_request_and_the_model_is_loaded_once(vllm):
     answers = ask(VLLMEngine(VLLMSettings(model="m", chunk=4)), requests(10))
     assert [(a.key, a.text, a.error) for a in answers] == [(f"k{i}", f"About Question {i}", None) for i in range(10)]
     assert (answers[0].prompt_tokens, answers[0].completion_tokens, answers[0].model) == (3, 2, "m")
+    assert answers[0].cached_tokens == 2
     (llm,) = vllm.loaded
     assert llm.chunks == [4, 4, 2]
     assert llm.down.is_set()

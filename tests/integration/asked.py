@@ -25,6 +25,7 @@ SMALL = {
     "kv_cache_memory_bytes": 256 * 2**20,
 }
 COUNT = 40
+CHUNK = 16
 LONG, CUT = 5, 6
 
 
@@ -48,11 +49,16 @@ async def answers_of(engine: Any) -> list[Answer]:
 
 def in_process(model: str) -> None:
     """Run by the other Python: answers, as JSON, on the last line."""
-    settings = VLLMSettings(model=model, dtype="float32", max_model_len=4096, chunk=16, engine_args=SMALL)
+    settings = VLLMSettings(model=model, dtype="float32", max_model_len=4096, chunk=CHUNK, engine_args=SMALL)
     answers = asyncio.run(answers_of(VLLMEngine(settings)))
     sys.stdout.write(
         "\n"
-        + json.dumps([[a.key, a.text, a.finish_reason, a.error, a.prompt_tokens, a.completion_tokens] for a in answers])
+        + json.dumps(
+            [
+                [a.key, a.text, a.finish_reason, a.error, a.prompt_tokens, a.completion_tokens, a.cached_tokens]
+                for a in answers
+            ]
+        )
     )
 
 

