@@ -224,7 +224,12 @@ def write_manifest(manifest: Manifest, rows: Iterable[Row]) -> None:
     with (
         atomic.replacing(folder / NAME) as file,
         pq.ParquetWriter(
-            file, schema, compression="zstd", use_dictionary=_REPEATED, write_page_checksum=True
+            file,
+            schema,
+            compression="zstd",
+            use_dictionary=_REPEATED,
+            write_page_checksum=True,
+            write_statistics=False,  # they grow with the number of row groups, and are held until the end
         ) as writer,
     ):
         pending = iter(rows)
