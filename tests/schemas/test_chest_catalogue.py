@@ -26,6 +26,7 @@ SCHEMAS = (
     "chexpert",
     "covidx",
     "mimic_cxr_jpg",
+    "ms_cxr",
     "object_cxr",
     "padchest",
     "rsna_pneumonia",
@@ -659,3 +660,18 @@ def test_tb_chest_xray_reads_its_two_folders(tmp_path: Path) -> None:
         ("Normal",),
         ("Tuberculosis",),
     ]
+
+
+def test_the_boxes_of_ms_cxr_are_put_together_and_deny_nothing(tmp_path: Path) -> None:
+    paths = [f"files/p10/p1000003{i}/s1/{i}.jpg" for i in range(2)]
+    write_csv(
+        tmp_path / "MS_CXR_Local_Alignment_v1.1.0.csv",
+        "category_name|label_text|path|x|y|w|h|split",
+        f"Pneumonia|right basal pneumonia|{paths[0]}|1|2|3|4|train",
+        f"Pleural Effusion|small left effusion|{paths[0]}|5|6|7|8|train",
+        f"Edema|interstitial edema|{paths[1]}|1|2|3|4|test",
+    )
+    table = read_samples(load_schema("ms_cxr"), tmp_path)
+    assert labels_by_image(table) == {paths[0]: ("Pleural Effusion", "Pneumonia"), paths[1]: ("Edema",)}
+    assert all(not labels.negative for labels in table.combinations)
+    assert list(table.frame["split"]) == ["train", "test"]

@@ -149,6 +149,27 @@ DATASETS: dict[str, tuple[Files, dict[str, tuple[str, ...]]]] = {
             "ct_quizze/000001/Axial.npy": ("A stone.",),
         },
     ),
+    "m3d_vqa": (
+        {
+            "M3D_VQA_test.csv": "Image Path,Text,Question Type,Question,Choice A,Choice B,Choice C,Choice D,Answer,Answer Choice\n"
+            "M3D_Cap_npy/ct_case/000012/Axial.npy,,1,Which plane?,Axial,Coronal,Sagittal,None,Axial,A\n"
+        },
+        {"ct_case/000012/Axial.npy": ("Question: Which plane? Answer: Axial",)},
+    ),
+    "medpix2": (
+        {
+            "Descriptions.json": [
+                {
+                    "Type": "CT",
+                    "U_id": "MPX1009",
+                    "image": "MPX1009_synpic46283",
+                    "Description": {"Age": "73", "Caption": "Axial CT of the bladder.", "Plane": "Axial"},
+                    "Location": "Bladder",
+                }
+            ]
+        },
+        {"MPX1009_synpic46283": ("Axial CT of the bladder.",)},
+    ),
     "medicat": (
         {
             "s2_full_figures_oa_nonroco_combined_medical_top4_public.jsonl": [
