@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from captioner.agreement import form, surroundings
+from captioner.agreement import form, surroundings, unknown
 from captioner.agreement.compiling import compile_vocabulary
 from captioner.agreement.context import Context, context_of
 from captioner.agreement.issues import Issue, Verdict
@@ -13,10 +13,10 @@ from captioner.agreement.vocabulary import Vocabulary
 from captioner.agreement.wordings import accepted
 from captioner.schema import LabelSchema, Library, hash_of, load_library, load_schema
 
-RULES = "4"
+RULES = "5"
 """Version of the rules; raised whenever a verdict may change for the same vocabulary."""
 
-_DEFAULT_LEVELS = {"denied_class": "info"}
+_DEFAULT_LEVELS = {"denied_class": "info", "unknown_word": "warning"}
 _ORDER = {"error": 0, "warning": 1, "info": 2}
 _ACCEPTED = 6
 
@@ -95,6 +95,7 @@ class Checker:
                 )
                 judge.run()
                 surroundings.judge(judge, attributes or {}, self.schema.attributes)
+                unknown.judge(judge, attributes or {})
                 issues += judge.issues
         if len(issues) > 1:
             issues.sort(key=lambda i: (_ORDER[i.level], i.span or (-1, -1)))

@@ -1,12 +1,13 @@
 """A label schema, its concepts and the language, compiled into a vocabulary."""
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from captioner.agreement import lexicon, triggers
-from captioner.agreement.tokens import lemma, phrase
+from captioner.agreement.tokens import lemma, phrase, tokenize
 from captioner.agreement.vocabulary import (
     ABNORMAL,
     ANATOMY,
@@ -24,6 +25,7 @@ from captioner.agreement.vocabulary import (
     Vocabulary,
     Words,
     insert,
+    words_of,
 )
 from captioner.schema import Concept, LabelSchema, Library
 
@@ -31,6 +33,11 @@ from captioner.schema import Concept, LabelSchema, Library
 def compile_vocabulary(schema: LabelSchema, library: Library) -> Vocabulary:
     """Return the vocabulary of a schema; deterministic, and independent of any caption."""
     return _Builder(schema, library).build()
+
+
+@functools.lru_cache(maxsize=2)
+def _ordinary(text: str) -> frozenset[str]:
+    return frozenset(tokenize(text).words)
 
 
 # Words that name a shape rather than a disease. Alone they say nothing outside the field that defines them.
@@ -143,6 +150,7 @@ class _Builder:
             by_code={m.code: i for i, m in enumerate(self.meanings) if m.code is not None},
             places=places,
             dataset_words=frozenset(self._dataset_words()),
+            known=_ordinary(self.library.ordinary) | words_of(self.trie),
         )
 
     def _related(self, sources: Iterable[Concept]) -> set[str]:

@@ -18,10 +18,12 @@ CODES: Mapping[str, str] = MappingProxyType(
         "invented_detail": "something that labels cannot support; 'detail' names its kind",
         "unsupported_finding": "a disease or sign that belongs to no label and to no sign declared for one",
         "not_a_caption": "a refusal, an echo of the prompt, JSON, a question, a cut-off sentence, a list, another language",
+        "unknown_word": "a word that the check does not know, which may say what no label holds",
         "denied_class": "a class that the labels neither name nor deny is said to be absent",
     }
 )
-"""Every code, with its meaning. ``denied_class`` is for information only unless a schema says otherwise."""
+"""Every code, with its meaning. ``unknown_word`` is a warning and ``denied_class`` for information, unless a schema says
+otherwise."""
 
 Level = Literal["error", "warning", "info", "off"]
 

@@ -96,6 +96,7 @@ class Vocabulary:
     by_code: dict[str, int]
     places: dict[str, frozenset[str]]
     dataset_words: frozenset[Words]
+    known: frozenset[str]
 
 
 def insert(trie: dict[str, Any], words: Words, entry: Entry) -> None:
@@ -106,3 +107,17 @@ def insert(trie: dict[str, Any], words: Words, entry: Entry) -> None:
     entries: tuple[Entry, ...] = node.get(ENTRIES, ())
     if entry not in entries:
         node[ENTRIES] = (*entries, entry)
+
+
+def words_of(trie: Mapping[str, Any]) -> set[str]:
+    """Return every word of every entry."""
+    found: set[str] = set()
+    todo: list[Mapping[str, Any]] = [trie]
+    while todo:
+        for word, node in todo.pop().items():
+            if word == ENTRIES:
+                found.update(w for _, _, _, segments in node for segment in segments for w in segment)
+            else:
+                found.add(word)
+                todo.append(node)
+    return found

@@ -278,3 +278,21 @@ def test_what_is_only_unlikely_is_not_known_to_be_absent():
     assert "negated_label" in codes("brain_mri_tumor", "yes", "Brain MRI in which a tumour is unlikely.")
     assert codes("brain_mri_tumor", "no", "Brain MRI in which a tumour is unlikely.")
     assert codes("brain_mri_tumor", "no", "Brain MRI in which no tumour is seen.") == set()
+
+
+UNHEARD_OF = ["in a stonemason", "in a diver", "on warfarin", "under infliximab", "due to silica", "despite doxycycline", "after vaccination", "on mechanical ventilation", "with a necklace", "for months"]  # fmt: skip
+HEARD_OF = ["on this image", "in a typical pattern", "in a classic distribution", "under magnification", "due to increased density", "with ill-defined margins", "of high density"]  # fmt: skip
+
+
+@pytest.mark.parametrize("base", BASES[:3])
+@pytest.mark.parametrize("words", UNHEARD_OF)
+def test_whatever_stands_after_a_word_of_circumstance_and_is_no_picture_place_or_appearance_was_invented(words, base):
+    schema, label, caption = base
+    assert details(schema, label, f"{caption} {words}.")
+
+
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("words", HEARD_OF)
+def test_pictures_places_and_appearances_are_no_circumstances(words, base):
+    schema, label, caption = base
+    assert "history" not in details(schema, label, f"{caption} {words}.")
