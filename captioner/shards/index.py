@@ -1,7 +1,7 @@
 """Which keys an image set holds and which came by, on disk: memory does not grow with their number."""
 
+import os
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Literal, Self
@@ -81,6 +81,6 @@ def _storage() -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         raise StorageError(
-            f"cannot keep the list of keys in the temporary folder {tempfile.gettempdir()}: {error}. "
-            "Free some space there, or set TMPDIR to another folder."
+            f"cannot keep the list of keys in a temporary file: {error}. Free some space in the temporary folder "
+            f"({os.environ.get('TMPDIR', '/var/tmp')}), or set TMPDIR to another one."  # noqa: S108 - where SQLite puts it
         ) from error

@@ -487,6 +487,13 @@ def test_the_key_index_counts_the_images_of_a_file_with_several():
         assert index.held("scan", "scan.dcm") == ("whole", 3)
 
 
+def test_a_full_temporary_folder_is_said_clearly():
+    with KeyIndex() as index:
+        index._database.execute("PRAGMA max_page_count = 8")
+        with pytest.raises(StorageError, match=r"temporary folder .* set TMPDIR"):
+            all(index.first(f"key-{i}") for i in range(5000))
+
+
 def test_a_disk_that_is_full_when_the_journal_is_written_is_said_clearly(tmp_path, make_items, monkeypatch):
     items = make_items(12)
     build(items, tmp_path / "whole")
