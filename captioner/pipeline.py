@@ -100,6 +100,11 @@ class LoopLimits(Model):
     regenerations: int = Field(default=1, ge=0, le=20)
     fill: Literal["rules", "none"] = Field(default="rules", description="who completes what the LLM cannot")
     near_duplicate: float = Field(default=0.9, gt=0, le=1)
+    unknown_words: Literal["refuse", "accept"] = Field(
+        default="refuse",
+        description="captions with a word that the check does not know (a drug, a germ, a device …); a judge decides them instead, "
+        "where there is one",
+    )
 
 
 class PriceSettings(Model):

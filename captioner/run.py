@@ -237,6 +237,8 @@ def prepare(spec: PipelineSpec, report: Reporter | None = None) -> Plan:
     if problems:
         more = f" (and {len(problems) - 1} more: captioner schema lint {spec.label_schema})" if problems[1:] else ""
         raise SchemaError(f"{schema.id}: {problems[0]}{more}")
+    if spec.loop.unknown_words == "refuse" and spec.judge is None:
+        schema = schema.with_levels({"unknown_word": "error"})
     prompt = load_prompt(spec.prompt)
     engine = engines.make(spec.engine, schema)
     judge = _judge(spec, schema)

@@ -496,6 +496,10 @@ class LabelSchema(Model):
             )
         return item
 
+    def with_levels(self, levels: Mapping[str, str]) -> "LabelSchema":
+        """Return the same schema with other levels where it sets none of its own."""
+        return LabelSchema.model_validate(self.model_dump() | {"levels": {**levels, **self.levels}})
+
     def modality_of(self, item: LabelClass) -> str:
         """Return the modality id of a class."""
         return item.modality or self.modality or ""
@@ -517,14 +521,20 @@ class Library:
         concepts: ``field.id`` → concept.
         modalities: id → modality.
         anatomies: id → anatomy.
+        ordinary: words that a caption may have beside its findings, in one text.
     """
 
     def __init__(
-        self, concepts: Mapping[str, Concept], modalities: Mapping[str, Modality], anatomies: Mapping[str, Anatomy]
+        self,
+        concepts: Mapping[str, Concept],
+        modalities: Mapping[str, Modality],
+        anatomies: Mapping[str, Anatomy],
+        ordinary: str = "",
     ) -> None:
         self.concepts = dict(concepts)
         self.modalities = dict(modalities)
         self.anatomies = dict(anatomies)
+        self.ordinary = ordinary
 
     def field(self, name: str) -> Iterator[tuple[str, Concept]]:
         """Yield the concepts of one field with their full ids."""
@@ -535,7 +545,8 @@ class Library:
     def hash(self) -> str:
         """Sixteen hex digits over all of it."""
         parts = (self.concepts, self.modalities, self.anatomies)
-        return hash_of([{k: v.model_dump(mode="json", exclude_defaults=True) for k, v in p.items()} for p in parts])
+        tables = [{k: v.model_dump(mode="json", exclude_defaults=True) for k, v in p.items()} for p in parts]
+        return hash_of([*tables, self.ordinary])
 
 
 def _check_pattern(name: str, pattern: str | None, *, group: str | None = None) -> None:
@@ -611,7 +622,12 @@ def load_library() -> Library:
     concepts: dict[str, Concept] = {}
     modalities: dict[str, Modality] = {}
     anatomies: dict[str, Anatomy] = {}
+    ordinary: list[str] = []
     for folder in reversed(resources.folders("label_schemas")):
+        words = folder / "concepts" / "ordinary_words.txt"
+        if words.is_file():
+            lines = words.read_text(encoding="utf-8").splitlines()
+            ordinary += [line for line in lines if not line.startswith("#")]
         for path in sorted((folder / "concepts").glob("*.yaml")):
             field = path.stem
             for key, value in (read_yaml(path) or {}).items():
@@ -624,7 +640,7 @@ def load_library() -> Library:
                         concepts[f"{field}.{key}"] = _qualify(Concept.model_validate(value), field)
                 except ValidationError as e:
                     raise SchemaError(f"{path}: {key}: {explain(e)}") from None
-    return Library(concepts, modalities, anatomies)
+    return Library(concepts, modalities, anatomies, "\n".join(ordinary))
 
 
 def _qualify(concept: Concept, field: str) -> Concept:

@@ -137,6 +137,8 @@ def test_a_new_schema_is_drafted_linted_and_run(captioner, demo):
     table.write_text("image,labels\nchest/cxr_001.png,Cardiomegaly\nchest/cxr_002.png,Cardiomegaly|Effusion\n")
     code, out, _ = captioner("schema", "new", table, "--modality", "xray", "--anatomy", "chest", "--id", "mine")
     assert code == 0
+    assert "2 rows, 2 usable, 2 combinations of labels" in out
+    assert re.search(r"1 +Cardiomegaly, Effusion +cardiomegaly, effusion", out)
     path = demo / "label_schemas" / "mine.yaml"
     text = path.read_text()
     assert captioner("schema", "new", table, "--modality", "xray", "--anatomy", "chest", "--id", "mine")[0] == 2
@@ -214,7 +216,7 @@ def test_a_table_cannot_reach_out_of_its_folder_and_its_text_is_never_run(captio
     rows = [
         "../secret.png,dr_0",
         f"{secret},dr_0",
-        "chest/cxr_001.png,{{ 7 * 7 }}",
+        "chest/cxr_001.png,{{ 31337 * 3 }}",
         "chest/cxr_002.png,<script>alert(1)</script>",
     ]
     (demo / "data" / "labels.csv").write_text(
@@ -228,8 +230,8 @@ def test_a_table_cannot_reach_out_of_its_folder_and_its_text_is_never_run(captio
     assert summary["images"] == 1
     assert summary["rejected_rows"] == {"bad_image_reference": 2, "unknown_label": 2}
     rejected = (demo / "out" / "rejected_rows.csv").read_text()
-    assert "{{ 7 * 7 }}" in rejected
-    assert "49" not in rejected.replace("{{ 7 * 7 }}", "")
+    assert "{{ 31337 * 3 }}" in rejected
+    assert "94011" not in rejected
 
 
 def test_an_unknown_command_or_option_is_bad_usage(captioner):

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from captioner import run as running
+from captioner.agreement import Checker
 from captioner.demo import make_dataset
 from captioner.errors import OutputError, PipelineError, SchemaError
 from captioner.pipeline import load_pipeline
@@ -92,7 +93,13 @@ def test_the_resolved_pipeline_holds_every_setting_the_prompt_and_the_hashes(pre
     assert record["engine"]["name"] == "rules"
     assert "_base.j2" in record["prompt_text"]
     assert record["resolved_schema"]["id"] == "demo"
-    assert record["loop"] == {"repairs": 2, "regenerations": 1, "fill": "rules", "near_duplicate": 0.9}
+    assert record["loop"] == {
+        "repairs": 2,
+        "regenerations": 1,
+        "fill": "rules",
+        "near_duplicate": 0.9,
+        "unknown_words": "refuse",
+    }
 
 
 def test_every_rejected_row_names_its_file_its_line_and_the_reason(prepare):
@@ -142,3 +149,12 @@ def test_images_that_are_added_later_extend_the_shards_and_the_run(tmp_path):
     assert (first.images, second.images) == (8, 18)
     for name, content in shards.items():
         assert (tmp_path / "out" / "images" / name).read_bytes() == content
+
+
+def test_a_run_refuses_words_that_the_check_does_not_know_unless_it_is_told_not_to_or_a_judge_decides(prepare):
+    caption, label = "A Zorbax chest X-ray with cardiomegaly.", ["cxr_cardiomegaly"]
+    judge = "judge={engine: {name: openai, model: m, base_url: 'http://127.0.0.1:9/v1'}}"
+    for settings, agrees in (((), False), (("loop.unknown_words=accept",), True), ((judge,), True)):
+        verdict = Checker(prepare(*settings).schema).check(caption, label)
+        assert verdict.agrees is agrees
+        assert [(i.code, i.text) for i in verdict.issues] == [("unknown_word", "Zorbax")]

@@ -41,7 +41,7 @@ CODES = (
     ),
     *("wrong_anatomy", "invented_detail", "unsupported_finding", "not_a_caption"),
 )
-"""What a caption can be wrong in. ``denied_class`` is for information only."""
+"""What a caption can be wrong in; ``denied_class`` and ``unknown_word`` alone make no caption wrong."""
 
 
 class Question:
