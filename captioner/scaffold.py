@@ -12,7 +12,7 @@ from captioner.agreement.tokens import phrase
 from captioner.errors import SchemaError, TableError, did_you_mean
 from captioner.labels import parse_list
 from captioner.references import without_extension
-from captioner.schema import Library, load_library
+from captioner.schema import Library, fold_label, load_library
 from captioner.sheets import Sheet
 
 IMAGE_NAMES = (
@@ -205,7 +205,8 @@ def _columns(sheet: Sheet, name: str, chosen: str | None) -> tuple[dict[str, obj
         return {"layout": "literals"} | base | {"column": column}, _sorted(x for one in lists for x in one or ())
     for separator in SEPARATORS:
         parts = {p.strip() for v in values for p in v.split(separator) if p.strip()}
-        if any(separator in v for v in values) and len(parts) < len(values):
+        # Commas and semicolons also stand inside labels, bars hardly ever.
+        if any(separator in v for v in values) and (separator == "|" or len(parts) < len(values)):
             return {"layout": "names"} | base | {"column": column, "separator": separator}, _sorted(parts)
     return {"layout": "names"} | base | {"column": column}, _sorted(values)
 
@@ -236,4 +237,6 @@ def _names_image(text: str) -> bool:
 
 
 def _sorted(labels: Iterable[str]) -> list[str]:
-    return sorted({x.strip() for x in labels if x.strip()}, key=lambda x: (x.casefold(), x))
+    """Return the labels in order; of those that differ in nothing but case, one."""
+    ordered = sorted({x.strip() for x in labels if x.strip()}, key=lambda x: (x.casefold(), x))
+    return list({fold_label(x): x for x in reversed(ordered)}.values())[::-1]

@@ -78,6 +78,14 @@ def test_an_unknown_modality_names_the_known_ones(tmp_path):
         drafted(table, modality="x-ray")
 
 
+def test_labels_that_differ_in_case_are_one_class(tmp_path):
+    table = tmp_path / "labels.csv"
+    table.write_text("image,label\na.png,Mass\nb.png,mass\nc.png,Effusion\nd.png,Mass\n")
+    schema, _ = drafted(table)
+    assert schema.codes == ("Effusion", "Mass")
+    assert len(read_samples(schema, table).frame) == 4
+
+
 @pytest.mark.parametrize(
     ("label", "concept"),
     [

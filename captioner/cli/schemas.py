@@ -1,6 +1,7 @@
 """Commands on schemas and prompts."""
 
 import re
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,8 +44,8 @@ def prompt_show(
 
     Example: captioner prompt show chestxray14 --labels "Effusion|Nodule" --prompt report
     """
-    from captioner.captions_file import parse_labels
     from captioner.answers import answer_schema
+    from captioner.captions_file import parse_labels
     from captioner.prompts import load_prompt
     from captioner.schema import load_schema
     from captioner.tables import Labels
@@ -217,11 +218,29 @@ def schema_new(
     text = draft(table, schema_id=name, modality=modality, anatomy=anatomy, column=column)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+    _show_labels(path, table)
     out.print(
         f"wrote {path}. Next: look at every class in it (its name, and the body region it shows), then", markup=False
     )
     out.print(f"  captioner schema lint {path}", markup=False)
     out.print(f"  captioner run {name} --data {table if table.is_dir() else table.parent}", markup=False)
+
+
+def _show_labels(schema: Path, table: Path) -> None:
+    """Print what a drafted schema makes of its table: how many rows, and the most frequent labels of an image."""
+    from captioner.schema import load_schema
+    from captioner.tables import read_samples
+
+    loaded = load_schema(str(schema))
+    samples = read_samples(loaded, table)
+    images = Counter(samples.frame["labels"].tolist())
+    usable, different = f"{len(samples.frame):,} usable", count(len(images), "combination")
+    out.print(f"{count(samples.rows, 'row')}, {usable}, {different} of labels; the most frequent:", markup=False)
+    rows = grid("images", "labels", "a caption would say", left={"labels", "a caption would say"})
+    for position, number in images.most_common(10):
+        codes = samples.combinations[position].positive
+        rows.add_row(f"{number:,}", escape(", ".join(codes)), escape(", ".join(loaded[c].name for c in codes)))
+    out.print(rows)
 
 
 @schema_app.command("json-schema")
