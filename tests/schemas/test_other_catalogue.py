@@ -838,3 +838,16 @@ def test_mmac_reads_both_tables_of_its_categories(tmp_path: Path) -> None:
 def test_a_tessellated_fundus_of_mmac_is_no_pathological_myopia() -> None:
     assert errors("mmac", "1", "Fundus photograph with pathological myopia and a tessellated fundus.") != []
     assert errors("mmac", "3", "Fundus photograph with chorioretinal atrophy.") != []
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "caption"),
+    [
+        ("acrima", "ACRIMA", "Fundus photograph of a normal retina."),
+        ("lag", "non_glaucoma", "Fundus photograph of a healthy eye."),
+        ("refuge", "n", "Fundus photograph of a normal retina without glaucoma."),
+        ("medmnist_breastmnist", "1", "Ultrasound image of a normal breast."),
+    ],
+)
+def test_an_image_without_one_disease_is_not_called_normal(name: str, label: str, caption: str) -> None:
+    assert "normal_conflict" in errors(name, label, caption)
