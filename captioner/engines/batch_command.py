@@ -41,8 +41,8 @@ _logger = logging.getLogger(__name__)
 
 
 def split_command(value: Any) -> Any:
-    """Take a command as one text too, as a shell would read it; no shell ever does."""
-    return tuple(shlex.split(value)) if isinstance(value, str) else value
+    """Take a command as one text too, as a shell would read it; no shell ever does. Nothing (``command=``) is no command."""
+    return tuple(shlex.split(value or "")) if value is None or isinstance(value, str) else value
 
 
 class CommandRunner:

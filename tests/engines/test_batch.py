@@ -22,6 +22,7 @@ from captioner.engines import Answer, Message, Request, Sampling
 from captioner.engines.batch import BatchEngine, BatchSettings
 from captioner.engines.batch_files import State, jobs_in, read_results, request_line, write_jobs
 from captioner.errors import EngineError, PipelineError
+from captioner.pipeline import load_pipeline
 from captioner.triplets import Triplet
 from tests.engines.batching import BatchingServer
 from tests.model import careful, careless
@@ -503,6 +504,14 @@ def test_by_hand_the_run_says_what_to_do_and_goes_on_when_it_is_done(tmp_path):
     (tmp_path / "program.py").write_text(PROGRAM, encoding="utf-8")
     subprocess.run([sys.executable, tmp_path / "program.py", job.requests, job.results], check=True)
     assert all(a.text for a in ask(BatchEngine(settings), requests(4)).values())
+
+
+def test_on_the_command_line_the_command_is_left_empty_as_a_shell_passes_it():
+    """A shell takes the quotes from ``--set engine.command=""`` away."""
+    flags = ("engine.name=batch", "engine.mode=file", "engine.model=tiny", "engine.command=")
+    engine = engines.make(load_pipeline({"schema": "busi"}, flags).engine, small_schema())
+    assert isinstance(engine, BatchEngine)
+    assert engine.settings.command == ()
 
 
 def test_a_later_line_for_the_same_request_makes_up_for_an_error(tmp_path):
