@@ -4,6 +4,8 @@ What may stand after such a preposition in a true caption is a short list: the p
 appearance. Whatever else stands there was invented.
 """
 
+from collections.abc import Callable
+
 from captioner.agreement import lexicon as lx
 
 _CAUSES = frozenset((("due", "to"), ("caused", "by"), ("secondary", "to"), ("owing", "to"), ("triggered", "by")))
@@ -38,21 +40,24 @@ _NOUN_ENDS = (
     | lx.PERCEIVED
     | frozenset(("and", "or", "nor", "not", "no", "without", "with", "to", "than", "as", "if", "when"))
 )
+_OPENS = frozenset(first for first, _ in _CAUSES | _PERSONS) | _TIMES | _TREATED
 _ALLOWED = _PLAIN | lx.DETERMINER | lx.IMAGE | lx.EVIDENCE
 _LONGEST = 4
 
 
-def find(words: list[str], known: set[int], status: list[int]) -> list[tuple[int, int]]:
+def find(words: list[str], known: Callable[[], set[int]], status: list[int]) -> list[tuple[int, int]]:
     """Return where circumstances stand, as ranges of tokens.
 
     Args:
         words: of the caption.
-        known: tokens that the vocabulary knows: findings, places, pictures, states, triggers.
+        known: returns the tokens that the vocabulary knows: findings, places, pictures, states, triggers.
         status: how each token is meant; what is denied is not stated.
     """
     found = []
     n = len(words)
     for k in range(1, n - 1):
+        if words[k] not in _OPENS:
+            continue
         pair = (words[k], words[k + 1])
         if pair in _CAUSES or pair in _PERSONS:
             first = k + 2
@@ -63,10 +68,10 @@ def find(words: list[str], known: set[int], status: list[int]) -> list[tuple[int
         end = first
         while end < n and end - first < _LONGEST and words[end][0].isalpha() and words[end] not in _NOUN_ENDS:
             end += 1
-        if first == end or any(i in known or words[i] in _ALLOWED for i in range(first, end)):
+        if first == end or not _ALLOWED.isdisjoint(words[first:end]):
             continue
         if words[k] in _TREATED and end - first > 2:
             continue
-        if status[first] in (lx.AFFIRMED, lx.HEDGED):
+        if status[first] in (lx.AFFIRMED, lx.HEDGED) and known().isdisjoint(range(first, end)):
             found.append((k, end))
     return found

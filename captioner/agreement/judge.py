@@ -206,13 +206,12 @@ class Judge:
             return
         words, status = self.reading.tokens.words, self.reading.scopes.status
         ends = self.reading.tokens.ends
-        named = {k for m in self.reading.mentions for k in range(m.start, m.end)}
         for k, word in enumerate(words):
             if (
                 word.endswith(_DISEASE_ENDINGS)
                 and len(word) > _SHORTEST_DISEASE
                 and word not in self.context.words
-                and k not in named
+                and not any(m.start <= k < m.end for m in self.reading.mentions)
                 and word not in _NO_DISEASE
                 and status[k] in (lx.AFFIRMED, lx.HEDGED)
                 and self.caption[ends[k] - 4 : ends[k]].lower() != "oses"  # "exposes", in the form that tokens have

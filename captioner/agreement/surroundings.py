@@ -141,12 +141,16 @@ def _details(j: Judge, attributes: Mapping[str, str], known: Mapping[str, Attrib
                 if not _known(kind, text, attributes, known):
                     fix = f'Leave out "{text}": the labels do not say so.'
                     j.add("invented_detail", fix, tokens=(k, k + 1), detail=kind)
-    known_tokens = {k for m in reading.mentions for k in range(m.start, m.end)}
-    for hits in (reading.anatomies, reading.modalities, reading.triggers, reading.abnormal):
-        known_tokens.update(k for h in hits for k in range(h[0], h[1]))
-    known_tokens.update(k for s in reading.normal for k in range(s.start, s.end))
-    known_tokens.update(k for k, word in enumerate(words) if word in context.words)
-    for start, end in circumstances.find(words, known_tokens, reading.scopes.status):
+
+    def understood() -> set[int]:
+        found = {k for m in reading.mentions for k in range(m.start, m.end)}
+        for hits in (reading.anatomies, reading.modalities, reading.triggers, reading.abnormal):
+            found.update(k for h in hits for k in range(h[0], h[1]))
+        found.update(k for s in reading.normal for k in range(s.start, s.end))
+        found.update(k for k, word in enumerate(words) if word in context.words)
+        return found
+
+    for start, end in circumstances.find(words, understood, reading.scopes.status):
         text = j.caption[slice(*reading.span(start, end))]
         j.add(
             "invented_detail", f'Leave out "{text}": the labels do not say so.', tokens=(start, end), detail="history"
