@@ -301,6 +301,7 @@ def test_what_odir_only_suspects_is_left_open(tmp_path: Path) -> None:
     [
         ("21_G1020.csv", "normal", "no glaucoma"),
         ("19_Drishti-GS1.csv", "normal", "no glaucoma"),
+        ("09_PAPILA.csv", "normal", "no glaucoma"),
         ("33_DR1-2.csv", "normal", "normal"),
         ("33_DR1-2.csv", "red small dots", "red lesions"),
         ("17_DiaRetDB1.csv", "red small dots", "microaneurysms"),
