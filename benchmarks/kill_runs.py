@@ -64,14 +64,14 @@ class Witness:
     def repeated(self) -> list[int]:
         """Return how many requests were sent again after each kill."""
         again = [0] * len(self.kills)
-        sent: dict[str, float] = {}
+        sent: set[str] = set()
         for body, moment in zip(self.server.bodies[self.seen :], self.server.moments[self.seen :], strict=True):
             question = json.dumps([body["messages"], body.get("seed")])
             if question in sent:
-                between = [i for i, kill in enumerate(self.kills) if sent[question] <= kill < moment]
-                assert between, "sent twice without a kill"
-                again[between[-1]] += 1
-            sent[question] = moment
+                before = [i for i, kill in enumerate(self.kills) if kill < moment]
+                assert before, "sent twice without a kill"
+                again[before[-1]] += 1
+            sent.add(question)
         return again
 
 
