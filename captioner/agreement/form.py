@@ -157,6 +157,10 @@ _BLANKS = re.compile(r"[ \t]+")
 _SPECIAL = re.compile(r"[<>&`*_~\[\]\\#|${}]|https?:|www\.")
 _JSON_MARKS = re.compile(r"[{}\[\]\":=]|'\s*:|\bnull\b|None,")
 _LIST_MARKS = re.compile(r"\d[.):]|\([a-z]\)|\bcaption\b|\boption\b|alternatively", re.IGNORECASE)
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z ,.'-]*")
+"""What most captions are made of: none of the marks above is among these characters."""
+
+_MARKED_WORDS = frozenset("null none caption option alternatively".split())
 _BULLETS = frozenset("-*\u2022\u2013(0123456789")
 
 
@@ -177,7 +181,8 @@ def problems(text: str, tokens: Tokens) -> list[Problem]:
         refusal = _REFUSAL.search(text)
         if refusal:
             found.append(("refusal", refusal.span()))
-    special = _SPECIAL.search(text) is not None
+    plain = _PLAIN.fullmatch(text) is not None
+    special = not plain and _SPECIAL.search(text) is not None
     echo = _ECHO_START.match(text)
     if echo is None and not _ECHO_LATER.isdisjoint(vocabulary):
         echo = _ECHO_SENTENCE.search(text)
@@ -185,12 +190,13 @@ def problems(text: str, tokens: Tokens) -> list[Problem]:
         echo = _ECHO_ANYWHERE.search(text)
     if echo:
         found.append(("prompt_echo", echo.span()))
-    if _JSON_MARKS.search(stripped) and _JSON.search(stripped):
+    marked = not plain or not _MARKED_WORDS.isdisjoint(vocabulary)
+    if marked and _JSON_MARKS.search(stripped) and _JSON.search(stripped):
         found.append(("json", None))
     markup = _MARKUP.search(text) if special else None
     if markup:
         found.append(("markup", markup.span()))
-    if _is_list(text, stripped):
+    if _is_list(text, stripped, marked=marked):
         found.append(("list", None))
     if _foreign(tokens, text):
         found.append(("language", None))
@@ -209,13 +215,13 @@ def problems(text: str, tokens: Tokens) -> list[Problem]:
     return found
 
 
-def _is_list(text: str, stripped: str) -> bool:
+def _is_list(text: str, stripped: str, *, marked: bool) -> bool:
     lines = "\n" in stripped
     if lines or stripped[0] in _BULLETS:
         bullets = len(_LIST.findall(text))
         if bullets > 1 or (bullets and _LIST.match(text)):
             return True
-    if _LIST_MARKS.search(text) and _INLINE_LIST.search(text):
+    if marked and _LIST_MARKS.search(text) and _INLINE_LIST.search(text):
         return True
     return (lines and _several(stripped)) or (stripped.count(",") > 3 and _keywords(stripped))
 

@@ -42,6 +42,9 @@ def match(tokens: Tokens, trie: dict[str, Any]) -> tuple[list[list[Hit]], list[G
     layers: list[list[Hit]] = [[] for _ in range(LAYERS)]
     gaps: list[GapHit] = []
     ends = [0] * LAYERS
+    there = set(words)
+    if not BE.isdisjoint(there):
+        there.add(IS)
     get = trie.get
     for i in range(n):
         node = get(words[i])
@@ -56,6 +59,9 @@ def match(tokens: Tokens, trie: dict[str, Any]) -> tuple[list[list[Hit]], list[G
                     if case and not _capitals(tokens, i, j, shortest):
                         continue
                     if rest:
+                        # Most wordings in several pieces end in a word that is not there at all.
+                        if rest[-1][0] not in there:
+                            continue
                         found = _follow(words, j, n, rest)
                         if found is not None:
                             gaps.append((i, j, found[0], found[1], index))
