@@ -252,7 +252,7 @@ def prepare(spec: PipelineSpec, report: Reporter | None = None) -> Plan:
     root = data_root(spec, schema)
     report.start("reading the label table", None)
     samples = read_samples(schema, root, table=spec.data.table)
-    notes = list(samples.notes)
+    notes = [*_other_version(schema, len(samples.frame)), *samples.notes]
     with_images = spec.data.images != "none"
     if with_images:
         folder = image_root(spec, schema)
@@ -300,6 +300,18 @@ def _decisive(engine: Mapping[str, Any]) -> list[Any]:
     """Return what among an engine's settings decides captions; nothing where nothing is set."""
     set_ = {name: engine[name] for name in ("chat_template_kwargs", "extra_body") if engine.get(name)}
     return [set_] if set_ else []
+
+
+def _other_version(schema: LabelSchema, labelled: int) -> list[str]:
+    """Say so where a table has labels for more or far fewer images than the published dataset has."""
+    if schema.images is None or _FEWEST * schema.images <= labelled <= _MOST * schema.images:
+        return []
+    counts = f"the table has labels for {labelled:,} images, the published dataset for about {schema.images:,}"
+    return [f"{counts}: is it a part of it, or another version?"]
+
+
+_FEWEST, _MOST = 0.7, 1.01
+"""Shares of the published number of images that are taken for the whole dataset; many keep their test labels back."""
 
 
 def _judge(spec: PipelineSpec, schema: LabelSchema) -> CaptionJudge | None:

@@ -102,6 +102,14 @@ def test_the_resolved_pipeline_holds_every_setting_the_prompt_and_the_hashes(pre
     }
 
 
+def test_a_table_with_other_numbers_than_the_published_dataset_is_taken_for_another_version(prepare, tmp_path):
+    assert [n for n in prepare().notes if "another version" in n] == []
+    table = tmp_path / "data" / "labels.csv"
+    lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
+    table.write_text("".join(lines[:9]), encoding="utf-8")
+    assert "labels for 8 images, the published dataset for about 22" in prepare().notes[0]
+
+
 def test_every_rejected_row_names_its_file_its_line_and_the_reason(prepare):
     plan = prepare()
     running.execute(plan)
