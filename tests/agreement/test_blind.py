@@ -1,8 +1,10 @@
-"""Captions written by a reader who knew the contract and the class names, and nothing of how the check works.
+"""Captions written by readers who knew the contract and the class names, and nothing of how the check works.
 
-Each row of ``blind.tsv`` is a schema, its labels, the verdict that the reader gave before any run, the codes that are
-right for a refusal, and the caption. The rows cover what language models and radiologists write: passives, appositions,
-British spelling, predicate forms, textbook signs; and every way to be wrong.
+Each row is a schema, its labels, the verdict that the reader gave before any run, the codes that are right for a refusal, and
+the caption. The rows cover what language models and radiologists write: passives, appositions, British spelling, predicate
+forms, textbook signs; and every way to be wrong. Those of ``blind.tsv`` were read when the rules were mended; most of
+``blind2.tsv``, which looks for trouble, came after: rare schemas, many labels, reports in telegram style, and faults in words
+that nobody has listed.
 """
 
 import csv
@@ -11,11 +13,15 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from captioner.agreement import check_caption
 
-TABLE = Path(__file__).with_name("blind.tsv")
-VERDICTS_RIGHT = 0.97
-CODES_RIGHT = 0.93
+TABLES = {"blind.tsv": (0.97, 0.93), "blind2.tsv": (0.92, 0.90)}
+"""File → the share of verdicts, and of codes of refusals, that must be right."""
+
+WRONG_IN_RUNS = 0.03
+"""The share of wrong captions that a run, which refuses unknown words, may let pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +33,7 @@ class Reading:
     acceptable: frozenset[str]
     said: str
     found: frozenset[str]
+    in_runs: bool
 
     @property
     def right(self) -> bool:
@@ -42,9 +49,9 @@ class Reading:
 
 
 @cache
-def readings() -> tuple[Reading, ...]:
+def readings(name: str) -> tuple[Reading, ...]:
     read = []
-    with TABLE.open(encoding="utf-8", newline="") as file:
+    with Path(__file__).with_name(name).open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file, delimiter="\t"):
             labels = tuple(row["labels"].split("|"))
             caption = row["caption"].replace("\\n", "\n")
@@ -58,6 +65,7 @@ def readings() -> tuple[Reading, ...]:
                     acceptable=frozenset(filter(None, row["codes"].split("|"))),
                     said=verdict.verdict,
                     found=frozenset(issue.code for issue in verdict.issues if issue.level == "error"),
+                    in_runs=verdict.agrees and all(issue.code != "unknown_word" for issue in verdict.issues),
                 )
             )
     return tuple(read)
@@ -71,18 +79,30 @@ def listed(readings: list[Reading], share: float) -> str:
     return f"{share:.3f} are right; these are not:\n" + "\n".join(map(str, readings))
 
 
-def test_verdicts_on_captions_written_blind_are_right(record_property: Callable[[str, object], None]) -> None:
-    read = list(readings())
+@pytest.mark.parametrize("name", TABLES)
+def test_verdicts_on_captions_written_blind_are_right(
+    name: str, record_property: Callable[[str, object], None]
+) -> None:
+    read = list(readings(name))
     right = share(read, lambda reading: reading.right)
     record_property("verdicts_right", right)
-    assert right >= VERDICTS_RIGHT, listed([reading for reading in read if not reading.right], right)
+    assert right >= TABLES[name][0], listed([reading for reading in read if not reading.right], right)
 
 
+@pytest.mark.parametrize("name", TABLES)
 def test_refusals_of_captions_written_blind_name_the_right_fault(
-    record_property: Callable[[str, object], None],
+    name: str, record_property: Callable[[str, object], None]
 ) -> None:
-    wrong = [reading for reading in readings() if reading.verdict == "disagree"]
+    wrong = [reading for reading in readings(name) if reading.verdict == "disagree"]
     right = share(wrong, lambda reading: reading.right_for_the_right_reason)
     record_property("codes_right", right)
     missed = [reading for reading in wrong if not reading.right_for_the_right_reason]
-    assert right >= CODES_RIGHT, listed(missed, right)
+    assert right >= TABLES[name][1], listed(missed, right)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_run_lets_hardly_any_wrong_caption_pass(name: str, record_property: Callable[[str, object], None]) -> None:
+    wrong = [reading for reading in readings(name) if reading.verdict == "disagree"]
+    passed = share(wrong, lambda reading: reading.in_runs)
+    record_property("wrong_in_runs", passed)
+    assert passed <= WRONG_IN_RUNS, listed([reading for reading in wrong if reading.in_runs], passed)
