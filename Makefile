@@ -40,7 +40,7 @@ test-loaders: .loaders/.ready ## that open_clip, datasets, wids and mlcroissant 
 	.loaders/bin/python -m pytest tests/shards/test_shard_loaders.py tests/shards/test_shard_metadata.py \
 	  tests/shards/test_shard_join.py tests/shards/test_shard_unimed.py tests/unimed/test_unimed_loader.py
 
-test-engines: .venv/.ready ## the tests that need vLLM (on the CPU; 2.7 GB, installed once into .engines)
+test-engines: .venv/.ready ## the tests that need vLLM and transformers serve (on the CPU; 4 GB, installed once into .engines)
 	$(BIN)/python -m tests.integration.engines
 
 lint: .venv/.ready ## formatting, lint and types

@@ -2,11 +2,11 @@
 
 One server (vLLM on the CPU with a tiny model, as ``make test-engines`` installs it) is asked the same questions at the same
 concurrency by ``vllm bench serve`` and by captioner: prompts rendered, answers parsed and checked, everything in a ledger on
-disk. The server is made to say the same text to each of them, ten captions that agree with the label, so that all answers
+disk. The server is made to say the same text to each of them, captions that agree with the label, so that all answers
 have the same length. The rounds are interleaved, and which of the two begins changes from round to round; before each,
 the server forgets the prompts that it has read. The median of the rounds' ratios is printed.
 
-    python -m benchmarks.vllm [--requests 192] [--concurrency 32] [--rounds 5] [--base-url http://localhost:8000/v1]
+    python -m benchmarks.vllm [--requests 192] [--captions 10] [--concurrency 32] [--rounds 5] [--base-url http://localhost:8000/v1]
 
 ``--base-url`` measures with a server of your own, whose model is called ``tiny``; the answers then need
 ``--structured-outputs-config '{"backend":"guidance"}'``, and forgetting VLLM_SERVER_DEV_MODE=1.
@@ -40,8 +40,7 @@ from tests.integration.engines import ENVIRONMENT, VLLM, CannotBeHadError, insta
 SCHEMA = load_schema("chestxray14")
 PROMPT = load_prompt("template")
 LABELS = Labels(("Effusion",))
-CAPTIONS = 10
-SETTINGS = LoopSettings(captions=CAPTIONS, sampling=Sampling(temperature=0.8, max_tokens=800, seed=7))
+SAMPLING = Sampling(temperature=0.8, max_tokens=800, seed=7)
 # As `vllm bench serve` runs it; the console script of this build does not start.
 BENCH = """
 import sys
@@ -58,25 +57,25 @@ def triplets(count: int) -> list[Triplet]:
     return [make_triplet(SCHEMA, LABELS, attributes={"view": f"number {i}"}) for i in range(count)]
 
 
-def said() -> dict[str, Any]:
+def said(captions: int) -> dict[str, Any]:
     """Return what makes the server say captions that agree with the finding."""
-    text = json.dumps({"captions": write_captions(SCHEMA, make_triplet(SCHEMA, LABELS), CAPTIONS, seed=1)})
+    text = json.dumps({"captions": write_captions(SCHEMA, make_triplet(SCHEMA, LABELS), captions, seed=1)})
     return {"structured_outputs": {"choice": [text]}}
 
 
-def write_questions(asked: list[Triplet], path: Path) -> None:
+def write_questions(asked: list[Triplet], captions: int, path: Path) -> None:
     """Write the same messages for vLLM's benchmark."""
     lines = []
     for triplet in asked:
-        messages = [{"role": m.role, "content": m.content} for m in PROMPT.render(SCHEMA, triplet, CAPTIONS)]
+        messages = [{"role": m.role, "content": m.content} for m in PROMPT.render(SCHEMA, triplet, captions)]
         lines.append(json.dumps({"prompt": messages}) + "\n")
     path.write_text("".join(lines), encoding="utf-8")
 
 
-def bench(url: str, concurrency: int, questions: Path, count: int) -> tuple[float, float]:
+def bench(url: str, concurrency: int, questions: Path, count: int, captions: int) -> tuple[float, float]:
     """Return requests a second of ``vllm bench serve``, and tokens of an answer."""
     result = questions.with_suffix(".result.json")
-    body = said() | {"max_completion_tokens": 800, "temperature": 0.8}
+    body = said(captions) | {"max_completion_tokens": 800, "temperature": 0.8}
     done = subprocess.run(
         [
             *(python(VLLM), "-c", BENCH, "--backend", "openai-chat", "--base-url", url.removesuffix("/v1")),
@@ -97,16 +96,16 @@ def bench(url: str, concurrency: int, questions: Path, count: int) -> tuple[floa
     return found["request_throughput"], found["total_output_tokens"] / count
 
 
-async def run(url: str, concurrency: int, asked: list[Triplet]) -> tuple[float, float]:
+async def run(url: str, concurrency: int, asked: list[Triplet], captions: int) -> tuple[float, float]:
     """Return requests a second of captioner, and tokens of an answer."""
     settings = OpenAISettings(
-        model="tiny", base_url=url, concurrency=concurrency, structured="none", extra_body=said(), hedge=0
+        model="tiny", base_url=url, concurrency=concurrency, structured="none", extra_body=said(captions), hedge=0
     )
     engine = OpenAIEngine(settings)
     with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.sqlite", "run") as ledger:
         ledger.add_triplets(asked)
         begin = time.perf_counter()
-        await Generator(SCHEMA, PROMPT, engine, ledger, SETTINGS).run()
+        await Generator(SCHEMA, PROMPT, engine, ledger, LoopSettings(captions, sampling=SAMPLING)).run()
         seconds = time.perf_counter() - begin
         totals = ledger.totals()
         assert totals.triplets == {"complete": len(asked)}, totals
@@ -122,21 +121,21 @@ def forget(url: str) -> None:
         pass
 
 
-def measure(url: str, count: int, concurrency: int, rounds: int) -> None:
+def measure(url: str, count: int, captions: int, concurrency: int, rounds: int) -> None:
     asked = triplets(count)
     ratios: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         questions = Path(folder) / "questions.jsonl"
-        write_questions(asked, questions)
-        asyncio.run(run(url, concurrency, triplets(2 * concurrency)))  # what is slow once does not count
+        write_questions(asked, captions, questions)
+        asyncio.run(run(url, concurrency, triplets(2 * concurrency), captions))  # what is slow once does not count
         for number in range(rounds):
             rates: dict[str, tuple[float, float]] = {}
             for name in ("bench", "run") if number % 2 else ("run", "bench"):
                 forget(url)
                 rates[name] = (
-                    bench(url, concurrency, questions, count)
+                    bench(url, concurrency, questions, count, captions)
                     if name == "bench"
-                    else asyncio.run(run(url, concurrency, asked))
+                    else asyncio.run(run(url, concurrency, asked, captions))
                 )
             (mine, my_tokens), (theirs, their_tokens) = rates["run"], rates["bench"]
             ratios.append(mine / theirs)
@@ -147,13 +146,15 @@ def measure(url: str, count: int, concurrency: int, rounds: int) -> None:
             )
     print(
         f"captioner's whole run has {statistics.median(ratios):.2f} x the throughput of vllm bench serve "
-        f"({min(ratios):.2f} … {max(ratios):.2f}; {count} requests, concurrency {concurrency}, {rounds} rounds)"
+        f"({min(ratios):.2f} … {max(ratios):.2f}; {count} requests of {captions} captions, concurrency {concurrency}, "
+        f"{rounds} rounds)"
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=192)
+    parser.add_argument("--captions", type=int, default=10, help="in an answer")
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--base-url")
@@ -171,7 +172,7 @@ def main() -> None:
             server = stack.enter_context(vllm_server())
             server.wait()
             url = server.address
-        measure(url, options.requests, options.concurrency, options.rounds)
+        measure(url, options.requests, options.captions, options.concurrency, options.rounds)
 
 
 if __name__ == "__main__":
