@@ -85,10 +85,13 @@ def _open(path: Place, schema: LabelSchema, columns: Columns, labels: Path | Non
         return _runs(path, [path], images)
     if runs := [p for p in matching(path, "runs/*") if _is_run(p)]:
         return _runs(path, runs, images)
+    if (path / "captions" / RECORD).is_file():  # a run on a dataset's own texts
+        return _open(path / "captions", schema, columns, labels, images)
     if tars := matching(path, "*.tar") or matching(path, "*.tar.gz"):
         if (path / RECORD).is_file():
             beside = images or _images_beside(path)
-            return Target(str(path), "caption shards", read_caption_shards(tars, images=beside))
+            found = read_caption_shards(tars, images=beside, lookup=_lookup(labels, columns))
+            return Target(str(path), "caption shards", found)
         return Target(str(path), "shards", read_tars(tars, _lookup(labels, columns)))
     if isinstance(path, Remote):
         raise UsageError(f"{path}: nothing to audit: neither a run, an output folder nor shards (*.tar); {_HERE}")
@@ -118,7 +121,8 @@ def _file(path: Place, schema: LabelSchema, columns: Columns, labels: Path | Non
     if path.name.endswith((".tar", ".tar.gz", ".tgz")):
         if (path.parent / RECORD).is_file():
             beside = images or _images_beside(path.parent)
-            return Target(str(path), "caption shard", read_caption_shards([path], images=beside))
+            found = read_caption_shards([path], images=beside, lookup=_lookup(labels, columns))
+            return Target(str(path), "caption shard", found)
         return Target(str(path), "shard", read_tars([path], _lookup(labels, columns)))
     if isinstance(path, Remote):
         raise UsageError(f"{path}: no shard (*.tar); {_HERE}")

@@ -45,6 +45,7 @@ def read_caption_shards(
     images: Path | None = None,
     sets: Mapping[str, SetInfo] | None = None,
     groups: tuple[tuple[str, str], ...] = (),
+    lookup: Lookup | None = None,
 ) -> Iterator[Row | Bad]:
     """Yield each distinct record of our own caption shards once, with the number of images that share it.
 
@@ -53,6 +54,7 @@ def read_caption_shards(
         images: the folder of the image shards of the same names.
         sets: what is known of a triplet's support set.
         groups: dimensions that hold for all rows.
+        lookup: labels of a sample, where the records have none: a dataset's own texts, above all.
     """
     pending: dict[bytes, list[Any]] = {}
     for shard in shards:
@@ -60,11 +62,13 @@ def read_caption_shards(
             with contextlib.closing(mapped(shard)) as archive:
                 for member in tar.scan(archive, shard.name):
                     content = archive[member.offset : member.offset + member.size]
-                    digest = blake2b(content, digest_size=16).digest()
+                    labels = lookup(Path(shard.name).stem, member.name.removesuffix(SUFFIX)) if lookup else None
+                    # Images may share a report and differ in their labels.
+                    digest = blake2b(content + repr(labels).encode(), digest_size=16).digest()
                     if (known := pending.get(digest)) is not None:
                         known[2] += 1
                         continue
-                    pending[digest] = [shard, member.name, 1, content]
+                    pending[digest] = [shard, member.name, 1, content, labels]
                     if len(pending) >= _PENDING:
                         yield from _records(pending.values(), images, sets or {}, groups)
                         pending.clear()
@@ -79,7 +83,7 @@ def _records(
     sets: Mapping[str, SetInfo],
     groups: tuple[tuple[str, str], ...],
 ) -> Iterator[Row | Bad]:
-    for shard, name, count, content in pending:
+    for shard, name, count, content, labels in pending:
         key = name.removesuffix(SUFFIX)
         record = _json(content)
         if record is None:
@@ -91,7 +95,7 @@ def _records(
         yield Row(
             str(shard),
             key,
-            record.get("labels"),
+            record.get("labels") or labels,
             captions,
             images=count,
             key=key,

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from captioner import resources
+from captioner.audit import audit
 from captioner.errors import SchemaError, TableError, UsageError
 from captioner.pipeline import settings_of
 from captioner.shards import verify
@@ -512,3 +513,12 @@ def test_only_a_whole_array_of_three_dimensions_is_a_volume(
     run(data, tmp_path / "out")
     rejects = pd.read_csv(tmp_path / "out/rejected_rows.csv")
     assert rejects["code"].tolist() == ([code] if code else [])
+
+
+def test_texts_are_audited_with_the_labels_of_a_table(figures: Path, tmp_path: Path) -> None:
+    summary = run(figures, tmp_path / "out")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("key,labels\npmc_oa-PMC0,Effusion\npmc_oa-PMC1,Mass\n", encoding="utf-8")
+    found = audit(tmp_path / "out" / "runs" / summary.run, "chestxray14", labels=labels)
+    assert found.captions == 3
+    assert [bad.code for bad in found.bad] == ["no_label"] * 2
