@@ -71,6 +71,10 @@ class Browser:
                 return message["result"]
             self.events.append(message)
 
+    async def _loaded(self):
+        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
+            self.events.append(json.loads((await self.socket.receive()).data))
+
     def ask(self, method, **parameters):
         return self.run(self._ask(method, **parameters))
 
@@ -78,8 +82,9 @@ class Browser:
         """Load a file, and wait until it is there; returns the seconds it took."""
         self.events.clear()
         begin = time.perf_counter()
-        self.ask("Page.navigate", url=f"{Path(path).resolve().as_uri()}{fragment}")
-        self.js("new Promise(r => document.readyState == 'complete' ? r() : addEventListener('load', r))")
+        # Until it is loaded, the page before it still answers, and says that it is complete.
+        if "loaderId" in self.ask("Page.navigate", url=f"{Path(path).resolve().as_uri()}{fragment}"):
+            self.run(self._loaded())
         self.settle()
         return time.perf_counter() - begin
 
