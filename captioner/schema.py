@@ -169,7 +169,7 @@ class Join(Model):
         if (self.match is None) == (self.images is None):
             raise ValueError("a join has either 'match' or 'images'")
         for name in self.by if self.images else ():
-            _check_pattern("images", self.images, group=name)
+            check_pattern("images", self.images, group=name)
         return self
 
 
@@ -390,11 +390,11 @@ class LabelSchema(Model):
     def _consistent(self) -> Self:
         labels = self._by_label  # raises on a label owned twice
         for table in self.tables:
-            _check_pattern("image_pattern", table.image_pattern)
-            _check_pattern("group_pattern", table.group_pattern)
-            _check_pattern("copies", table.merge.copies if table.merge else None)
+            check_pattern("image_pattern", table.image_pattern)
+            check_pattern("group_pattern", table.group_pattern)
+            check_pattern("copies", table.merge.copies if table.merge else None)
             if isinstance(table, FoldersTable):
-                _check_pattern("pattern", table.pattern, group="label")
+                check_pattern("pattern", table.pattern, group="label")
             targets: list[str] = []
             if isinstance(table, OneHotTable):
                 targets = [*table.columns.values(), *([table.all_negative] if table.all_negative else [])]
@@ -549,7 +549,12 @@ class Library:
         return hash_of([*tables, self.ordinary])
 
 
-def _check_pattern(name: str, pattern: str | None, *, group: str | None = None) -> None:
+def check_pattern(name: str, pattern: str | None, *, group: str | None = None) -> None:
+    """Refuse what is no regular expression, or lacks a group that is needed.
+
+    Raises:
+        ValueError: says which key it is of.
+    """
     if pattern is not None:
         try:
             groups = re.compile(pattern).groupindex

@@ -15,8 +15,8 @@ from captioner.engines.settings import EndpointSettings, OpenAISettings
 from captioner.engines.vllm import VLLMSettings
 from captioner.pipeline import PipelineSpec, setting_names
 from captioner.prices import find_price
-from captioner.schema import LabelClass, json_schema, load_schema, parse_schema
-from captioner.texts.schema import TextFile, TextJoin, TextSchema, TextTable, load_text_schema
+from captioner.schema import Join, LabelClass, json_schema, load_schema, parse_schema
+from captioner.texts.schema import TextFile, TextSchema, TextTable, load_text_schema
 from tests.conftest import REPOSITORY
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
@@ -123,5 +123,5 @@ def test_the_page_on_texts_names_every_dataset_that_has_texts_and_every_key_of_i
     schemas = [load_text_schema(path.stem) for path in (REPOSITORY / "text_schemas").glob("*.yaml")]
     assert {s.id: s.verified for s in schemas} == rows
     named = set(re.findall(r"`([a-z_]+)`", text))
-    assert {*TextTable.model_fields, *TextFile.model_fields, *TextJoin.model_fields} <= named
+    assert {*TextTable.model_fields, *TextFile.model_fields, *Join.model_fields} <= named
     assert {*TextSchema.model_fields} - {"id", "title", "modality", "anatomy", "tables"} <= named

@@ -16,9 +16,10 @@ from captioner.errors import TableError, UsageError, did_you_mean
 from captioner.images import ImageIndex
 from captioner.layouts import walk
 from captioner.references import Problem, name_samples, normalise
+from captioner.schema import Join
 from captioner.tables import REJECT_COLUMNS, SampleTable
 from captioner.texts.records import BadRecord, Record, read_records
-from captioner.texts.schema import TextFile, TextJoin, TextSchema, TextTable
+from captioner.texts.schema import TextFile, TextSchema, TextTable
 from captioner.texts.wording import Template, clean
 
 _LONGEST_VALUE = 200
@@ -295,7 +296,7 @@ def _shown(*templates: Template) -> str:
 class _Joined:
     """A file beside the table (or the images below the folder), its records found by what they share with it."""
 
-    def __init__(self, join: TextJoin, folder: _Folder, table: TextTable) -> None:
+    def __init__(self, join: Join, folder: _Folder, table: TextTable) -> None:
         self._by = join.by
         self._records: dict[tuple[str, ...], list[Record]] = {}
         self.columns: set[str] = set()
@@ -319,7 +320,7 @@ def _of_images(pattern: str, folder: _Folder) -> Iterator[Record]:
             yield match.groupdict() | {"image": path}
 
 
-def _of_file(join: TextJoin, folder: _Folder, table: TextTable) -> Iterator[Record]:
+def _of_file(join: Join, folder: _Folder, table: TextTable) -> Iterator[Record]:
     plain = table.model_copy(update={"header": None, "delimiter": None, "keyed": False})
     for path in _one_or_glob(folder, join.match or ""):
         for _, record in read_records(path, TextFile(match=path.name), plain):

@@ -1,6 +1,5 @@
 """What a dataset's own texts are, and in which files: one YAML a dataset in ``text_schemas/``."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -9,7 +8,7 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator,
 
 from captioner import resources
 from captioner.errors import SchemaError, did_you_mean
-from captioner.schema import Cell, Identifier, Model, Text, explain, hash_of, read_yaml
+from captioner.schema import Cell, Identifier, Join, Model, Text, check_pattern, explain, hash_of, read_yaml
 from captioner.texts.wording import Template
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
@@ -28,33 +27,6 @@ class TextFile(Model):
     )
 
 
-class TextJoin(Model):
-    """Another file that says more of each record (the images of a report), or the images themselves by their names."""
-
-    match: Text | None = Field(default=None, description="name of the file, or a path below the folder")
-    images: Text | None = Field(
-        default=None,
-        description="in place of a file: regular expression on the paths of images below the folder, whose named groups "
-        "are columns; column 'image' is the path",
-    )
-    by: tuple[Text, ...] = Field(
-        min_length=1, description="columns that both have; a record that finds several becomes several"
-    )
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if (self.match is None) == (self.images is None):
-            raise ValueError("a join has either 'match' or 'images'")
-        if self.images is not None:
-            try:
-                groups = re.compile(self.images).groupindex
-            except re.error as e:
-                raise ValueError(f"images: not a regular expression: {e}") from None
-            if absent := [name for name in self.by if name not in groups]:
-                raise ValueError(f"images: has no group (?P<{absent[0]}>…)")
-        return self
-
-
 class TextTable(Model):
     """One way in which the texts may lie on disk; the first whose files are all there is read."""
 
@@ -68,7 +40,7 @@ class TextTable(Model):
         default={},
         description="XML: column → where it is, as ElementTree's paths say it; '/@name' at the end for an attribute",
     )
-    join: tuple[TextJoin, ...] = ()
+    join: tuple[Join, ...] = ()
     read: Mapping[Text, Text] = Field(
         default={}, description="column → template of the name of a text file whose content it is: 's{study_id}.txt'"
     )
@@ -90,10 +62,7 @@ class TextTable(Model):
     @field_validator("image_pattern", mode="after")
     @classmethod
     def _pattern_compiles(cls, value: str | None) -> str | None:
-        try:
-            re.compile(value or "")
-        except re.error as e:
-            raise ValueError(f"not a regular expression: {e}") from None
+        check_pattern("image_pattern", value)
         return value
 
     @field_validator("image", "texts", "read", mode="after")

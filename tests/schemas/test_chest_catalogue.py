@@ -4,7 +4,6 @@ import ast
 import csv
 import os
 import zipfile
-from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +19,7 @@ from captioner.schema import LabelClass, LabelSchema, load_library, load_schema
 from captioner.tables import SampleTable, read_samples
 from captioner.triplets import make_triplet
 from captioner.writer import write_captions
+from tests.catalogue import class_counts, labels_by_image
 from tests.conftest import REAL_DATA
 
 SCHEMAS = (
@@ -63,21 +63,6 @@ def xrv() -> Path:
     if not XRV.is_dir():
         pytest.skip(f"needs the tables of torchxrayvision: set CAPTIONER_XRV_DATA (looked in {XRV})")
     return XRV
-
-
-def class_counts(table: SampleTable) -> dict[str, int]:
-    images = table.frame["labels"].value_counts()
-    counts: Counter[str] = Counter()
-    for position, labels in enumerate(table.combinations):
-        counts.update(dict.fromkeys(labels.positive, int(images.get(position, 0))))
-    return dict(counts)
-
-
-def labels_by_image(table: SampleTable) -> dict[str, tuple[str, ...]]:
-    return {
-        image: table.combinations[position].positive
-        for image, position in zip(table.frame["image"], table.frame["labels"], strict=True)
-    }
 
 
 def rejects(table: SampleTable) -> dict[str, int]:

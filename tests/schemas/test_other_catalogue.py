@@ -1,7 +1,5 @@
 """Endoscopy, skin, retina collections, pathology and MedMNIST: what their tables say, and what captions may make of it."""
 
-import csv
-import functools
 from collections import Counter
 from pathlib import Path
 
@@ -9,15 +7,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from captioner.agreement import Checker, lint
+from captioner.agreement import lint
 from captioner.arrays import unpack
 from captioner.errors import SchemaError
-from captioner.labels import Labels
-from captioner.schema import LabelSchema, fold_label, load_library, load_schema, parse_schema
-from captioner.tables import SampleTable, read_samples
-from captioner.triplets import make_triplet
-from captioner.writer import write_captions
+from captioner.schema import fold_label, load_library, load_schema, parse_schema
+from captioner.tables import read_samples
 from captioner.writer.wordings import views
+from tests.catalogue import (
+    captions,
+    checker,
+    class_counts,
+    errors,
+    implied,
+    labels_by_image,
+    make_files,
+    schema_of,
+    write_csv,
+)
 
 # The labels of medmnist 3.0.2, in their order: the arrays hold positions in these lists.
 ORGANS = (
@@ -64,69 +70,6 @@ SCHEMAS = (
     *(f"medmnist_{flag}" for flag in MEDMNIST),
     "patchgastric",
 )
-
-
-@functools.cache
-def schema_of(name: str) -> LabelSchema:
-    return load_schema(name)
-
-
-@functools.cache
-def checker(name: str) -> Checker:
-    return Checker(schema_of(name))
-
-
-@functools.cache
-def captions(name: str, code: str) -> tuple[str, ...]:
-    schema = schema_of(name)
-    return tuple(write_captions(schema, make_triplet(schema, Labels((code,))), 10))
-
-
-def errors(name: str, labels: str, caption: str) -> list[str]:
-    verdict = checker(name).check(caption, labels.split(";"))
-    return [issue.code for issue in verdict.issues if issue.level == "error"]
-
-
-def implied(schema: LabelSchema, code: str) -> set[str]:
-    """Return the codes and concepts that a class stands for."""
-    found: set[str] = set()
-    todo = [code]
-    while todo:
-        name = todo.pop()
-        if name in found:
-            continue
-        found.add(name)
-        if name in schema:
-            todo += [*schema[name].parents, *filter(None, [schema[name].concept])]
-        else:
-            todo += load_library().concepts[name].parents
-    return found
-
-
-def class_counts(table: SampleTable) -> dict[str, int]:
-    """Count the images of each class."""
-    images = table.frame["labels"].value_counts()
-    counts: Counter[str] = Counter()
-    for position, labels in enumerate(table.combinations):
-        counts.update(dict.fromkeys(labels.positive, int(images.get(position, 0))))
-    return dict(counts)
-
-
-def labels_by_image(table: SampleTable) -> dict[str, tuple[str, ...]]:
-    rows = zip(table.frame["image"], table.frame["labels"], strict=True)
-    return {image: table.combinations[int(position)].positive for image, position in rows}
-
-
-def write_csv(path: Path, *rows: tuple[str, ...], delimiter: str = ",") -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, delimiter=delimiter).writerows(rows)
-
-
-def make_files(root: Path, *names: str) -> None:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(b"\x89PNG\r\n\x1a\n")
 
 
 # ---- what holds for every schema
