@@ -10,73 +10,22 @@ interleaved; ratios of medians are printed, since seconds say more of the machin
 import argparse
 import asyncio
 import json
-import multiprocessing
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from multiprocessing.connection import Connection
 
 import aiohttp
 import openai
 
+from benchmarks._stub import stub
 from captioner.engines import Message, Request, Sampling
 from captioner.engines.openai import OpenAIEngine, OpenAISettings
 from captioner.triplets import Triplet
 
 _CAPTION = "Chest X-ray showing a right-sided pleural effusion without any sign of pneumothorax, number {}."
 _TEXT = json.dumps({"captions": [_CAPTION.format(i) for i in range(10)]})
-_COMPLETION = {
-    "id": "chatcmpl-0",
-    "object": "chat.completion",
-    "created": 0,
-    "model": "stub",
-    "choices": [{"index": 0, "message": {"role": "assistant", "content": _TEXT}, "finish_reason": "stop"}],
-    "usage": {"prompt_tokens": 400, "completion_tokens": 250, "total_tokens": 650},
-}
 _PROMPT = "Write ten captions for this image. " * 40
 _SAMPLING = Sampling(temperature=0.8, max_tokens=800, seed=7)
-
-
-class _Stub(asyncio.Protocol):
-    """The cheapest server that there is: it reads headers, skips the body and answers the same after a while."""
-
-    def __init__(self, latency: float) -> None:
-        body = json.dumps(_COMPLETION).encode()
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        self._reply = head.encode() + body
-        self._latency = latency
-        self._buffer = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            head = self._buffer[:end].lower()
-            at = head.find(b"content-length:")
-            length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
-            if len(self._buffer) < end + 4 + length:
-                return
-            self._buffer = self._buffer[end + 4 + length :]
-            if self._latency:
-                asyncio.get_running_loop().call_later(self._latency, self._answer)
-            else:
-                self._answer()
-
-    def _answer(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.write(self._reply)
-
-
-def _serve(latency: float, pipe: Connection) -> None:
-    async def forever() -> None:
-        server = await asyncio.get_running_loop().create_server(lambda: _Stub(latency), "127.0.0.1", 0)
-        pipe.send(server.sockets[0].getsockname()[1])
-        await server.serve_forever()
-
-    asyncio.run(forever())
 
 
 def _requests(count: int) -> Iterator[Request]:
@@ -147,12 +96,8 @@ _CLIENTS = {
 
 def measure(latency: float, count: int, concurrency: int, rounds: int) -> dict[str, tuple[float, float]]:
     """Return CPU milliseconds a request and requests a second of each client, medians of interleaved rounds."""
-    ours, theirs = multiprocessing.get_context("spawn").Pipe()
-    server = multiprocessing.get_context("spawn").Process(target=_serve, args=(latency, theirs), daemon=True)
-    server.start()
-    url = f"http://127.0.0.1:{ours.recv()}/v1"
     figures: dict[str, list[tuple[float, float]]] = {name: [] for name in _CLIENTS}
-    try:
+    with stub([_TEXT], latency) as url:
         for client in _CLIENTS.values():
             asyncio.run(client(url, concurrency, concurrency))  # imports and first connections do not count
         for _ in range(rounds):
@@ -161,9 +106,6 @@ def measure(latency: float, count: int, concurrency: int, rounds: int) -> dict[s
                 asyncio.run(client(url, count, concurrency))
                 wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
                 figures[name].append((1000 * cpu / count, count / wall))
-    finally:
-        server.terminate()
-        server.join()
     return {
         name: (statistics.median(cpu for cpu, _ in runs), statistics.median(rate for _, rate in runs))
         for name, runs in figures.items()
