@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from captioner.engines import Answer, Message, Request, Sampling
+from captioner.engines.batch import BatchEngine
 from captioner.engines.openai import OpenAIEngine, OpenAISettings
 from captioner.errors import EngineError
 from captioner.triplets import Triplet
@@ -23,6 +24,8 @@ ENVIRONMENT = (
     *("OPENAI_API_KEY", "OPENAI_BASE_URL", "HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY"),
     *("ALL_PROXY", "all_proxy", "no_proxy"),
 )
+
+Used = TypeVar("Used", OpenAIEngine, BatchEngine)
 
 
 def request(i: int = 0, schema: dict[str, Any] | None = None, **sampling: Any) -> Request:
@@ -41,7 +44,7 @@ def engine_for(*servers: FaultyServer, **settings: Any) -> OpenAIEngine:
     return OpenAIEngine(OpenAISettings(**({"model": "tiny", "retry_wait": 0.01, "timeout": 5} | where | settings)))
 
 
-def use(engine: OpenAIEngine, what: Callable[[OpenAIEngine], Awaitable[Any]]) -> Any:
+def use(engine: Used, what: Callable[[Used], Awaitable[Any]]) -> Any:
     """Run something with an engine, close it, and make sure that nothing is left running."""
 
     async def main() -> Any:

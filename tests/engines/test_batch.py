@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from captioner.engines.batch_files import State, jobs_in, read_results, request_
 from captioner.errors import EngineError, PipelineError
 from captioner.pipeline import load_pipeline
 from captioner.triplets import Triplet
+from tests.engines.asking import use
 from tests.engines.batching import BatchingServer
 from tests.model import careful, careless
 from tests.small import small_schema
@@ -50,19 +51,6 @@ def requests(count: int) -> Iterator[Request]:
 def engine_for(server: BatchingServer, folder: Path, **settings: Any) -> BatchEngine:
     given = {"model": "tiny", "base_url": server.base_url, "poll_seconds": 0.01, "folder": folder} | settings
     return BatchEngine(BatchSettings(**given))
-
-
-def use(engine: BatchEngine, what: Callable[[BatchEngine], Awaitable[Any]]) -> Any:
-    """Run something with an engine, close it, and make sure that nothing is left running."""
-
-    async def main() -> Any:
-        try:
-            return await what(engine)
-        finally:
-            await engine.close()
-            assert asyncio.all_tasks() == {asyncio.current_task()}
-
-    return asyncio.run(main())
 
 
 def ask(engine: BatchEngine, asked: Iterable[Request]) -> dict[str, Answer]:
