@@ -21,7 +21,7 @@ from typing import Any, Literal
 from captioner.agreement.sets import NEAR_DUPLICATE
 from captioner.answers import MAX_CAPTION, answer_schema
 from captioner.checking import AnswerCheck, Round
-from captioner.engines import SEPARATOR, Answer, Engine, Message, Request, Sampling
+from captioner.engines import SEPARATOR, Answer, Engine, Message, Request, Sampling, Tells
 from captioner.errors import EngineError
 from captioner.judge import CaptionJudge
 from captioner.pool import Pool, processes_for
@@ -171,7 +171,8 @@ class Generator:
         self._schemas: dict[tuple[int, float | None, int], tuple[dict[str, Any], str]] = {}
         self._asked: dict[str, _Asked] = {}
         self._system = "", sha256()
-        self._inbox: list[Answer] = []
+        # Answers that are recorded, and that nobody has looked at yet.
+        self._came_in: list[tuple[_Asked, Answer]] = []
         self._unjudged: list[_Unjudged] = []
         # Positions of triplets that are at the engine or being checked; no wave asks about them.
         self._busy: set[int] = set()
@@ -203,6 +204,8 @@ class Generator:
         totals = self.ledger.totals()
         self._cost = totals.cost
         self._on_change = on_change
+        if isinstance(self.engine, Tells):
+            self.engine.tell(self._receive)
         count = processes_for(totals.triplets.get("open", 0)) if self._processes is None else self._processes
         with self.ledger.grouped():
             async with Pool(self.check, self._checked, count) as self._pool:
@@ -236,7 +239,6 @@ class Generator:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._keep_answers()
 
     def _may_start(self, *, room: bool) -> bool:
         """Say whether a wave may begin: one alone asks at a time, and none when the run is to stop."""
@@ -257,10 +259,9 @@ class Generator:
         breath = time.monotonic()
         answers: AsyncIterator[Answer] = self.engine.answers(self._questions(only, number))
         async for answer in answers:
-            self._inbox.append(answer)
-            self._pay(_cost(self.limits.price, answer))
+            self._receive(answer)
             # Until the model has answered well, each answer is looked at: it may be time to stop.
-            if self._barren is not None or len(self._inbox) >= _BATCH:
+            if self._barren is not None or len(self._came_in) >= _BATCH:
                 self._take_in()
             if (now := time.monotonic()) > breath + _BREATH:
                 await asyncio.sleep(0)  # an engine that never waits would keep all others from their turn
@@ -302,6 +303,7 @@ class Generator:
                     asked_before.add(request.key)
                     self._sent += 1
                     self._on_way += 1
+                    self.ledger.keep_answers()  # nothing leaves before all that came is safe: a kill costs what is in flight
                     yield request
         self._all_asked(wave)
 
@@ -324,22 +326,23 @@ class Generator:
         if self._cursor == math.inf:
             self._wake()
 
+    def _receive(self, answer: Answer) -> None:
+        """Record an answer, before anybody looks at it; an engine that tells of it at once yields it later."""
+        asked = self._asked.pop(answer.key, None)
+        if asked is not None:
+            cost = _cost(self.limits.price, answer)
+            self.ledger.add_answer(answer, asked.request, cost)
+            self._pay(cost)
+            self._came_in.append((asked, answer))
+
     def _take_in(self) -> None:
-        """Record the answers that came, and have them checked."""
-        came = self._keep_answers()
+        """Have the answers that came checked."""
+        came, self._came_in = self._came_in, []
         for asked, answer in came:
             for work in asked.waiting:
                 self._take(work, answer)
         if came:
             self._on_change()
-
-    def _keep_answers(self) -> list[tuple[_Asked, Answer]]:
-        """Record the answers that came, before anybody looks at them."""
-        answers, self._inbox = self._inbox, []
-        came = [(self._asked.pop(answer.key), answer) for answer in answers]
-        for asked, answer in came:
-            self.ledger.add_answer(answer, asked.request, _cost(self.limits.price, answer))
-        return came
 
     def _take(self, work: _Work, answer: Answer) -> None:
         """Have an answer checked."""
@@ -378,7 +381,8 @@ class Generator:
     async def _second_opinions(self, judge: CaptionJudge) -> None:
         """Ask the judge about this wave's captions, and record the attempts that waited for it."""
         pending, self._unjudged = self._unjudged, []
-        asked: dict[str, Request] = {}
+        asked: set[str] = set()
+        unanswered: dict[str, Request] = {}
 
         def questions() -> Iterator[Request]:
             for unjudged in pending:
@@ -387,16 +391,25 @@ class Generator:
                         continue
                     if self._full(request):
                         return
-                    asked[request.key] = request
+                    asked.add(request.key)
+                    unanswered[request.key] = request
                     self._sent += 1
                     self._on_way += 1
+                    self.ledger.keep_answers()
                     yield request
 
+        def receive(answer: Answer) -> None:
+            request = unanswered.pop(answer.key, None)
+            if request is not None:
+                cost = _cost(self.limits.judge_price, answer)
+                self.ledger.add_answer(answer, request, cost)
+                self._pay(cost)
+
+        if isinstance(judge.engine, Tells):
+            judge.engine.tell(receive)
         answers: AsyncIterator[Answer] = judge.engine.answers(questions())
         async for answer in answers:
-            cost = _cost(self.limits.judge_price, answer)
-            self.ledger.add_answer(answer, asked[answer.key], cost)
-            self._pay(cost)
+            receive(answer)
         for unjudged in pending:
             open_, opinions = self._opinions(judge, unjudged.work, unjudged.attempt)
             if not open_:

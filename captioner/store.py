@@ -2,7 +2,7 @@
 
 What is committed survives SIGKILL at any moment. An answer is written before anybody looks at it; what became of it is
 written with the triplet's new state. A run that is started again therefore asks only what had not come back. Within
-:meth:`Ledger.grouped`, several writes share one commit: whoever groups decides how many moments of work a kill may cost.
+:meth:`Ledger.grouped`, several writes share one commit: whoever groups decides what a kill may cost.
 
 Counts are kept beside the rows, in the same transactions, so that looking on costs nothing however long a run is.
 """
@@ -301,6 +301,15 @@ class Ledger:
         if self.waiting:
             with self.transaction():
                 pass
+
+    def keep_answers(self) -> None:
+        """Make the answers that were added so far durable, if any are not, and with them all that waits.
+
+        Raises:
+            StorageError: the disk is full; what was not committed before is lost.
+        """
+        if self._new_answers:
+            self.commit()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from captioner.answers import parse_answer
 from captioner.engines import Answer
+from captioner.engines.openai import OpenAIEngine, OpenAISettings
 from captioner.errors import EngineError
 from captioner.generate import Generator, Limits, LoopSettings, accepted_of
 from captioner.prices import Price
@@ -18,6 +19,7 @@ from captioner.schema import hash_of
 from captioner.store import Ledger
 from captioner.tables import Labels
 from captioner.triplets import make_triplet
+from tests.engines.faulty import FaultyServer
 from tests.scripted import ScriptedEngine, captions
 from tests.small import small_schema
 
@@ -308,6 +310,60 @@ def test_waves_that_overlap_ask_for_each_round_of_each_triplet_once(ledger, seed
         sum(c.accepted for _, _, attempts in ledger.histories() for a in attempts for c in a.captions)
         == totals.accepted
     )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_question_leaves_only_when_every_answer_that_came_before_it_is_durable(ledger, seed):
+    """What another connection sees is what a kill at that moment would leave."""
+
+    class Watched(Hurried):
+        given = 0
+
+        async def answers(self, requests):
+            async for answer in super().answers(self.watched(requests)):
+                self.given += 1
+                yield answer
+
+        def watched(self, requests):
+            for request in requests:
+                assert watcher.totals().requests == self.given
+                yield request
+
+    draw = random.Random(seed)
+    engine = Watched(lambda r: captions(*draw.choice([GOOD, [WRONG, *GOOD]])[: r.count]), seed)
+    generator = Generator(SCHEMA, load_prompt("template"), engine, ledger, LoopSettings(captions=3), processes=0)
+    ledger.add_triplets(many(100))
+    with Ledger(ledger.path, read_only=True) as watcher:
+        asyncio.run(generator.run())
+    assert engine.most > 1
+    assert engine.given > 100
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_at_no_moment_is_more_than_what_is_in_flight_asked_and_not_durable(ledger, processes):
+    """Held against a server that looks into the ledger as each question arrives."""
+    concurrency = 4
+    missing = []
+
+    def look(body):
+        with Ledger(ledger.path, read_only=True) as watcher:
+            missing.append(len(server.bodies) - watcher.totals().requests)
+        return captions(WRONG, *GOOD[:2]) if len(body["messages"]) == 2 else captions(GOOD[2])
+
+    with FaultyServer(caption=look) as server:
+        engine = OpenAIEngine(OpenAISettings(model="tiny", base_url=server.base_url, concurrency=concurrency, hedge=0))
+        generator = Generator(
+            SCHEMA, load_prompt("template"), engine, ledger, LoopSettings(captions=3), processes=processes
+        )
+        ledger.add_triplets(many(150))
+
+        async def main():
+            await generator.run()
+            await engine.close()
+
+        asyncio.run(main())
+    assert len(missing) == 300
+    assert max(missing) <= concurrency
 
 
 def test_answers_that_had_come_when_the_engine_fails_are_kept(ledger):

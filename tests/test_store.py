@@ -125,6 +125,19 @@ def test_the_question_is_recorded_with_its_answer_and_without_the_system_message
         assert db.execute("SELECT key, messages, seed FROM answers").fetchall() == [("rkey", '[["user", "short"]]', 7)]
 
 
+def test_answers_are_kept_at_once_when_that_is_asked_for_and_all_that_waits_with_them(path):
+    with Ledger(path, "run1") as ledger, Ledger(path, read_only=True) as reader:
+        ledger.add_triplets(TRIPLETS)
+        with ledger.grouped():
+            ledger.set_status(first(ledger), "incomplete")
+            ledger.keep_answers()
+            assert reader.totals().triplets == {"open": 4}
+            ledger.add_answer(Answer("rkey", "{}"), REQUEST)
+            ledger.keep_answers()
+            assert reader.totals().requests == 1
+            assert reader.totals().triplets == {"incomplete": 1, "open": 3}
+
+
 def test_what_a_group_of_writes_holds_is_seen_by_others_when_it_is_committed_and_kept_whatever_ends_it(path):
     with Ledger(path, "run1") as ledger, Ledger(path, read_only=True) as reader:
         ledger.add_triplets(TRIPLETS)

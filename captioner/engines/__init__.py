@@ -129,6 +129,18 @@ class KeepsFiles(Protocol):
         """Keep them in a folder, which may not be there yet; called before the first request."""
 
 
+@runtime_checkable
+class Tells(Protocol):
+    """An engine that asks many things at once, and tells of each answer the moment it comes, before it asks anything else.
+
+    What is yielded waits until somebody reads it, and others are asked meanwhile: too late for whoever has to keep every
+    answer before the next question leaves.
+    """
+
+    def tell(self, came: Callable[[Answer], None]) -> None:
+        """Call ``came`` with each answer from now on; all are yielded as well."""
+
+
 def make(settings: Mapping[str, Any], schema: LabelSchema) -> Engine:
     """Return the engine that a pipeline's ``engine`` section describes.
 

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from dataclasses import replace
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
@@ -59,6 +59,7 @@ class OpenAIEngine:
         self._flights = Flights(self._pool, settings.hedge)
         self._failed_in_a_row = 0
         self._workers: set[asyncio.Task[None]] = set()
+        self._came: Callable[[Answer], None] = lambda _: None
 
     def __repr__(self) -> str:
         return f"OpenAIEngine(model={self.model!r}, address={self._addresses()!r})"
@@ -112,6 +113,10 @@ class OpenAIEngine:
         except Failure as failure:
             return failure, _unusable(endpoint, failure, models)
         return None
+
+    def tell(self, came: Callable[[Answer], None]) -> None:
+        """Call ``came`` with each answer the moment it comes, before anything else is asked."""
+        self._came = came
 
     async def answers(self, requests: Iterable[Request]) -> AsyncGenerator[Answer, None]:
         """Yield one answer for each request, in the order in which they come back.
@@ -169,7 +174,10 @@ class OpenAIEngine:
                 except BaseException:
                     self._pool.release(slot, "failed")
                     raise
-                await finished.put(await self._answer(request, slot))
+                answer = await self._answer(request, slot)
+                self._came(answer)
+                await finished.put(answer)
+                await asyncio.sleep(0)  # answers that come together are told together, before any of them is followed
         except Exception as error:  # noqa: BLE001 - handed over to whoever reads the answers
             await finished.put(error)
 
