@@ -1,6 +1,8 @@
 """What tests of the engine over HTTP share: requests, an engine for a server, and a run that leaves nothing behind."""
 
 import asyncio
+import re
+import socket
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -37,11 +39,31 @@ def requests(count: int, schema: dict[str, Any] | None = None, **sampling: Any) 
     return (request(i, schema, **sampling) for i in range(count))
 
 
+def until(enough: Callable[[], bool], schema: dict[str, Any] | None = None) -> Iterator[Request]:
+    """As many requests as it takes, within reason: how many that are is a matter of the machine's speed."""
+    for i in range(20_000):
+        if enough():
+            return
+        yield request(i, schema)
+
+
+def whole(peer: socket.socket) -> bytes:
+    """Return a request to its end: whoever hangs up before that breaks the connection, and its answer may be lost."""
+    said = b""
+    while b"\r\n\r\n" not in said:
+        said += peer.recv(65536)
+    head, _, body = said.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)^content-length: (\d+)", head, re.MULTILINE)
+    while length is not None and len(body) < int(length[1]):
+        body += peer.recv(65536)
+    return said
+
+
 def engine_for(*servers: FaultyServer, **settings: Any) -> OpenAIEngine:
     """Return an engine for a server, or for several."""
     urls = [server.base_url for server in servers]
     where = {"base_url": urls[0] if len(urls) == 1 else urls}
-    return OpenAIEngine(OpenAISettings(**({"model": "tiny", "retry_wait": 0.01, "timeout": 5} | where | settings)))
+    return OpenAIEngine(OpenAISettings(**({"model": "tiny", "retry_wait": 0.01, "timeout": 60} | where | settings)))
 
 
 def use(engine: Used, what: Callable[[Used], Awaitable[Any]]) -> Any:

@@ -8,11 +8,13 @@ import argparse
 import asyncio
 import json
 import random
+import socket
 import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Self
 
 from aiohttp import web
@@ -50,6 +52,15 @@ def numbered(body: dict[str, Any]) -> str:
     return json.dumps({"captions": [f"Caption {i} of {question}." for i in range(3)]})
 
 
+@contextmanager
+def kept_port() -> Iterator[int]:
+    """A port that nobody else gets: it refuses connections until a server is given it, and again when that is gone."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
 class FaultyServer:
     """A context manager; the server runs in a thread of its own.
 
@@ -67,6 +78,11 @@ class FaultyServer:
         retry_after: seconds, with the fault ``busy``.
         requests_per_second: more than that gets a 429 with Retry-After; None is no limit.
         tls: serves https with it.
+        port: one that is kept for it; any if 0.
+
+    Attributes:
+        gate: requests that have come are looked at once it says so; tests set it, so that no machine's speed decides.
+        pause: seconds between the bytes of an answer that is slow.
     """
 
     def __init__(
@@ -86,6 +102,7 @@ class FaultyServer:
         retry_after: float = 0.05,
         requests_per_second: float | None = None,
         tls: ssl.SSLContext | None = None,
+        port: int = 0,
     ) -> None:
         self.caption = caption
         self.faults = dict(faults or {})
@@ -108,13 +125,16 @@ class FaultyServer:
         self.served: Counter[str] = Counter()
         self.moments: list[float] = []
         self.open = self.most_open = 0
+        self.gate: Callable[[], bool] = lambda: True
+        self.pause = 0.002
         self._seen: Counter[str] = Counter()
         self._allowance = 0.0
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._stop: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.port = 0
+        self.port = port
+        self._kept = port > 0
 
     @property
     def base_url(self) -> str:
@@ -122,14 +142,14 @@ class FaultyServer:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(60)
         return self
 
     def __exit__(self, *_: object) -> None:
         assert self._loop is not None
         assert self._stop is not None
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        self._thread.join(60)
 
     def _run(self) -> None:
         asyncio.run(self._serve())
@@ -142,7 +162,7 @@ class FaultyServer:
         self.add_routes(app)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.2)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=self.tls)
+        site = web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=self.tls, reuse_port=self._kept or None)
         await site.start()
         self.port = runner.addresses[0][1]
         self._ready.set()
@@ -172,17 +192,18 @@ class FaultyServer:
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         self.open += 1
         self.most_open = max(self.most_open, self.open)
-        self.moments.append(time.monotonic())
+        moment = time.monotonic()
         try:
-            return await self._reply(request)
+            return await self._reply(request, moment)
         finally:
             self.open -= 1
 
-    async def _reply(self, request: web.Request) -> web.StreamResponse:
-        raw = await request.text()
+    async def _reply(self, request: web.Request, moment: float) -> web.StreamResponse:
+        raw = await request.text()  # a client that dies before leaves no trace in any of the three
         body = json.loads(raw)
         self.bodies.append(body)
         self.headers.append(dict(request.headers))
+        self.moments.append(moment)
         if refused := self._unauthorized(request):
             self.served["unauthorized"] += 1
             return refused
@@ -194,6 +215,8 @@ class FaultyServer:
         if self._too_fast():
             self.served["too_fast"] += 1
             return _error(429, "Rate limit reached", headers={"Retry-After": str(self.retry_after)})
+        while not self.gate():  # noqa: ASYNC110 - what it waits for happens in other threads
+            await asyncio.sleep(0.002)
         fault = self._draw(raw)
         self.served[fault] += 1
         if self.latency:
@@ -289,7 +312,7 @@ class FaultyServer:
             "hang": _hang,
             "disconnect": lambda: _break(request, b""),
             "reset": lambda: _break(request, _half(completion)),
-            "slow": lambda: _drip(request, json.dumps(completion).encode()),
+            "slow": lambda: _drip(request, json.dumps(completion).encode(), self.pause),
         }
         reply = actions.get(fault, lambda: web.json_response(completion))()
         return reply if isinstance(reply, web.StreamResponse) else await reply
@@ -330,12 +353,12 @@ async def _break(request: web.Request, part: bytes) -> web.StreamResponse:
     return response
 
 
-async def _drip(request: web.Request, whole: bytes) -> web.StreamResponse:
+async def _drip(request: web.Request, whole: bytes, pause: float) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(whole))})
     await response.prepare(request)
     for i in range(len(whole)):
         await response.write(whole[i : i + 1])
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(pause)
     return response
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from captioner.engines.openai import OpenAIEngine, OpenAISettings
 from captioner.errors import EngineError
-from tests.engines.asking import ENVIRONMENT, ask, check, engine_for, refused, requests
+from tests.engines.asking import ENVIRONMENT, ask, check, engine_for, refused, requests, whole
 from tests.engines.faulty import FaultyServer
 
 
@@ -50,7 +50,7 @@ def proxy(
     reply: bytes = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 6\r\nConnection: close\r\n\r\nno way",
 ):  # type: ignore[no-untyped-def]
     def talk(peer: socket.socket) -> None:
-        seen.append(peer.recv(65536))
+        seen.append(whole(peer))
         peer.sendall(reply)
 
     return talk
@@ -101,13 +101,14 @@ def test_an_answer_that_does_not_come_in_time_is_given_up() -> None:
 
 def test_a_server_that_falls_silent_in_the_middle_is_given_up_long_before_the_request_is() -> None:
     with FaultyServer(script=["ok", "hang"]) as server:
-        answers = ask(engine_for(server, read_timeout=0.2, timeout=600, max_retries=1, concurrency=1), requests(2))
+        answers = ask(engine_for(server, read_timeout=1, timeout=600, max_retries=1, concurrency=1), requests(2))
     assert [(a.error, a.attempts) for a in answers.values()] == [(None, 1), (None, 2)]
 
 
 def test_a_server_that_talks_slowly_but_steadily_is_not_silent() -> None:
     with FaultyServer(script=["slow"]) as server:
-        answer = ask(engine_for(server, read_timeout=0.3, timeout=600), requests(1))["k0"]
+        server.pause = 0.006  # more than a second in all
+        answer = ask(engine_for(server, read_timeout=1, timeout=600), requests(1))["k0"]
     assert (answer.error, answer.attempts) == (None, 1)
 
 

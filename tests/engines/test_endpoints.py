@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import math
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,14 +13,15 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from captioner import engines
+from captioner.engines.endpoint import Endpoint
 from captioner.engines.failures import Failure
 from captioner.engines.health import Health
 from captioner.engines.openai import OpenAIEngine, OpenAISettings
 from captioner.errors import EngineError, PipelineError
 from captioner.pipeline import load_pipeline
 from captioner.schema import load_schema
-from tests.engines.asking import ENVIRONMENT, SCHEMA, ask, check, engine_for, errors, refused, requests, use
-from tests.engines.faulty import FaultyServer
+from tests.engines.asking import ENVIRONMENT, SCHEMA, ask, check, engine_for, errors, refused, requests, until, use
+from tests.engines.faulty import FaultyServer, kept_port
 
 
 @pytest.fixture(autouse=True)
@@ -32,8 +35,16 @@ def endpoint(server: FaultyServer, **settings: Any) -> dict[str, Any]:
 
 
 def engine_of(*endpoints: dict[str, Any], **settings: Any) -> OpenAIEngine:
-    given: dict[str, Any] = {"model": "tiny", "retry_wait": 0.01, "timeout": 5, "endpoints": endpoints} | settings
+    given: dict[str, Any] = {"model": "tiny", "retry_wait": 0.01, "timeout": 60, "endpoints": endpoints} | settings
     return OpenAIEngine(OpenAISettings(**given))
+
+
+def equally_fast(first: FaultyServer, second: FaultyServer, requests: int) -> None:
+    """Let none of two servers get ahead of the other until all requests have come."""
+    for one, other in ((first, second), (second, first)):
+        one.gate = lambda one=one, other=other: (
+            one.served["ok"] < other.served["ok"] + 8 or len(one.bodies) + len(other.bodies) >= requests
+        )
 
 
 # Who gets what
@@ -41,6 +52,7 @@ def engine_of(*endpoints: dict[str, Any], **settings: Any) -> OpenAIEngine:
 
 def test_all_servers_share_the_work() -> None:
     with FaultyServer(latency=0.01) as first, FaultyServer(latency=0.01) as second:
+        equally_fast(first, second, 200)
         answers = ask(engine_for(first, second, concurrency=4), requests(200))
     assert errors(answers) == []
     assert len(answers) == len(first.bodies) + len(second.bodies) == 200
@@ -65,17 +77,19 @@ def test_a_server_of_three_times_the_weight_gets_about_three_times_the_requests(
 
 
 def test_a_slow_server_gets_less_of_the_work() -> None:
-    with FaultyServer(latency=0.01) as fast, FaultyServer(latency=0.2) as slow:
+    with FaultyServer(latency=0.01) as fast, FaultyServer() as slow:
+        # Twenty times as slow, until all requests have come.
+        slow.gate = lambda: 20 * slow.served["ok"] < fast.served["ok"] or len(fast.bodies) + len(slow.bodies) >= 300
         ask(engine_for(fast, slow, concurrency=4), requests(300))
     assert len(slow.bodies) < 60
 
 
 def test_a_server_that_holds_requests_back_is_passed_by() -> None:
-    with FaultyServer(script=["busy"] * 3, retry_after=30) as busy, FaultyServer() as free:
+    with FaultyServer(script=["busy"] * 3, retry_after=300) as busy, FaultyServer() as free:
         begin = time.monotonic()
         answers = ask(engine_for(busy, free), requests(50))
     assert errors(answers) == []
-    assert time.monotonic() - begin < 30
+    assert time.monotonic() - begin < 300
     assert len(busy.bodies) == 1
 
 
@@ -116,7 +130,7 @@ def test_a_server_that_breaks_on_structure_is_found_out_though_another_does_not(
         return '{"captions": ["Fine."]}'
 
     with FaultyServer(caption=breaks) as weak, FaultyServer() as strong:
-        answers = ask(engine_for(weak, strong, concurrency=4), requests(100, SCHEMA))
+        answers = ask(engine_for(weak, strong, concurrency=4), until(lambda: weak.served["ok"] > 20, SCHEMA))
     assert errors(answers) == []
     assert weak.bodies[-1]["response_format"] == {"type": "json_object"}
     assert weak.served["ok"] > 20
@@ -144,18 +158,17 @@ def test_a_server_that_comes_back_is_asked_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("captioner.engines.health._SHORTEST", 0.05)
-    dying, again = FaultyServer(), FaultyServer()
-    with FaultyServer(latency=0.01) as staying:
+    with kept_port() as port, FaultyServer(latency=0.01) as staying:
+        dying, again = FaultyServer(port=port), FaultyServer(port=port)
         dying.__enter__()
 
         def restart(answered: int) -> None:
             if answered == 50:
                 dying.__exit__()
-                again.port = dying.port
             elif answered == 150:
                 again.__enter__()
 
-        answers = ask(engine_for(dying, staying, concurrency=4), requests(600), restart)
+        answers = ask(engine_for(dying, staying, concurrency=4), until(lambda: len(again.bodies) > 50), restart)
         again.__exit__()
     assert errors(answers) == []
     assert len(again.bodies) > 50
@@ -184,10 +197,10 @@ def test_a_server_whose_key_is_revoked_costs_no_request(monkeypatch: pytest.Monk
 
 
 def test_when_all_servers_are_gone_the_run_waits_and_then_stops() -> None:
-    with FaultyServer() as first, FaultyServer() as second:
-        engine = engine_for(first, second, max_outage=0.3)
-    with pytest.raises(EngineError) as raised:
-        ask(engine, requests(100_000))
+    with kept_port() as one, kept_port() as other:
+        first, second = FaultyServer(port=one), FaultyServer(port=other)  # neither is started
+        with pytest.raises(EngineError) as raised:
+            ask(engine_for(first, second, max_outage=0.3), requests(100_000))
     assert f"none of {first.base_url}, {second.base_url} can be used" in str(raised.value)
     assert "connection refused" in str(raised.value)
 
@@ -214,16 +227,14 @@ def test_faults_at_both_of_two_servers_lose_nothing() -> None:
 
 
 def test_the_check_passes_when_one_server_is_not_there_yet() -> None:
-    with FaultyServer() as absent:
-        pass
-    with FaultyServer() as good:
-        check(engine_for(absent, good))
+    with kept_port() as port, FaultyServer() as good:
+        check(engine_for(FaultyServer(port=port), good))
 
 
 def test_the_check_fails_when_none_is_there_and_names_each() -> None:
-    with FaultyServer() as first, FaultyServer() as second:
-        pass
-    said = refused(engine_for(first, second))
+    with kept_port() as one, kept_port() as other:
+        first, second = FaultyServer(port=one), FaultyServer(port=other)
+        said = refused(engine_for(first, second))
     assert first.base_url in said
     assert second.base_url in said
 
@@ -320,21 +331,43 @@ def test_a_server_out_of_service_is_tried_by_one_request_at_a_time_and_ever_more
 # Requests that hang
 
 
+class Impatience:
+    """Requests count as lost sooner than real servers would allow, but not before it is time."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self._log = caplog
+        self.due: Callable[[], bool] = lambda: True
+
+    def after(self, answers: int) -> Callable[[int], None]:
+        """Make it time when there are so many answers, and only what hangs is still on its way."""
+        answered = 0
+        self.due = lambda: answered >= answers
+
+        def count(number: int) -> None:
+            nonlocal answered
+            answered = number
+
+        return count
+
+    @property
+    def text(self) -> str:
+        return self._log.text
+
+
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """Take a request for lost sooner than real servers would allow."""
+def impatient(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Impatience:
+    impatience, bound = Impatience(caplog), Endpoint.hangs_after
+    monkeypatch.setattr(Endpoint, "hangs_after", lambda e: bound(e) if impatience.due() else math.inf)
     monkeypatch.setattr("captioner.engines.endpoint._HANGS_FLOOR", 0.3)
     monkeypatch.setattr("captioner.engines.flights._LOOK", 0.05)
     caplog.set_level(logging.INFO)
-    return caplog
+    return impatience
 
 
-def test_a_request_that_hangs_is_sent_a_second_time_and_the_first_is_given_up(
-    impatient: pytest.LogCaptureFixture,
-) -> None:
+def test_a_request_that_hangs_is_sent_a_second_time_and_the_first_is_given_up(impatient: Impatience) -> None:
     with FaultyServer(script=[*["ok"] * 120, "hang"], latency=0.005) as server:
-        answers = ask(engine_for(server, timeout=3600), requests(200))
-        deadline = time.monotonic() + 5
+        answers = ask(engine_for(server, timeout=3600), requests(200), impatient.after(199))
+        deadline = time.monotonic() + 60
         while server.open and time.monotonic() < deadline:
             time.sleep(0.01)
         assert server.open == 0  # the hanging one was cancelled
@@ -347,9 +380,10 @@ def test_a_request_that_hangs_is_sent_a_second_time_and_the_first_is_given_up(
     )
 
 
-def test_a_second_copy_goes_to_another_server(impatient: pytest.LogCaptureFixture) -> None:
+def test_a_second_copy_goes_to_another_server(impatient: Impatience) -> None:
     with FaultyServer(script=[*["ok"] * 60, "hang"], latency=0.005) as first, FaultyServer(latency=0.005) as second:
-        answers = ask(engine_for(first, second, timeout=3600), requests(200))
+        equally_fast(first, second, 200)
+        answers = ask(engine_for(first, second, timeout=3600), requests(200), impatient.after(199))
     assert errors(answers) == []
     asked = [b["messages"][-1]["content"] for b in (*first.bodies, *second.bodies)]
     twice = {q for q in asked if asked.count(q) == 2}
@@ -357,21 +391,20 @@ def test_a_second_copy_goes_to_another_server(impatient: pytest.LogCaptureFixtur
     assert twice <= {b["messages"][-1]["content"] for b in second.bodies}
 
 
-def test_a_server_that_hangs_every_time_is_left_alone(impatient: pytest.LogCaptureFixture) -> None:
+def test_a_server_that_hangs_every_time_is_left_alone(impatient: Impatience) -> None:
     with FaultyServer(latency=0.005) as good, FaultyServer(latency=0.005) as hanging:
 
         def hang(answered: int) -> None:
             if answered == 150:
                 hanging.faults = {"hang": 1.0}
 
+        impatient.due = lambda: bool(hanging.faults)
         answers = ask(engine_for(good, hanging, timeout=3600, hedge=0.2, concurrency=8), requests(1500), hang)
     assert errors(answers) == []
     assert f"{hanging.base_url} is out of service" in impatient.text
 
 
-def test_no_more_than_the_set_share_is_sent_twice(
-    impatient: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_more_than_the_set_share_is_sent_twice(impatient: Impatience, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("captioner.engines.endpoint.Endpoint.hangs_after", lambda _: 0.2)
     with FaultyServer(script=["ok"] * 100, faults={"hang": 0.2}, seed=3) as server:
         answers = ask(engine_for(server, timeout=2, hedge=0.05), requests(300))
@@ -380,55 +413,66 @@ def test_no_more_than_the_set_share_is_sent_twice(
     assert 0 < copied <= 0.05 * sent + 1
 
 
-def test_nothing_is_sent_twice_where_that_is_not_wanted(impatient: pytest.LogCaptureFixture) -> None:
+def test_nothing_is_sent_twice_where_that_is_not_wanted(impatient: Impatience) -> None:
     with FaultyServer(script=[*["ok"] * 60, "hang"], latency=0.005) as server:
         answers = ask(engine_for(server, timeout=1.5, hedge=0), requests(100))
     assert errors(answers) == []
     assert "a second time" not in impatient.text
 
 
-def test_a_second_copy_that_fails_leaves_the_first_waiting(impatient: pytest.LogCaptureFixture) -> None:
-    with FaultyServer(script=[*["ok"] * 80, "slow", "error"]) as server:
-        answers = ask(engine_for(server, timeout=3600, concurrency=1), requests(81))
-    assert errors(answers) == []
-    assert answers["k80"].attempts == 2
-    assert "answered first 0 times" in impatient.text
+class Waiting(FaultyServer):
+    """Lets a request hang until the next one comes, which it acts upon at once, or a little later.
 
+    Args:
+        first, second: what it then does with each.
+        later: seconds.
+    """
 
-class Breaking(FaultyServer):
-    """Breaks a connection that hangs when the next request comes, which it answers a little later."""
-
-    arrived: asyncio.Event | None = None
+    def __init__(self, *, first: str, second: str, later: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.first, self.second, self.later = first, second, later
+        self.arrived: asyncio.Event | None = None
 
     async def _act(self, fault: str, request: web.Request, completion: dict[str, Any]) -> web.StreamResponse:
         if fault == "hang":
             self.arrived = asyncio.Event()
             await self.arrived.wait()
-            fault = "disconnect"
+            await asyncio.sleep(max(0.0, -self.later))
+            fault = self.first
         elif self.arrived is not None:
             self.arrived.set()
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(max(0.0, self.later))
+            fault = self.second
         return await super()._act(fault, request, completion)
 
 
-def test_a_request_that_fails_while_its_second_copy_is_on_its_way_waits_for_that(
-    impatient: pytest.LogCaptureFixture,
-) -> None:
-    with Breaking(script=[*["ok"] * 80, "hang"]) as server:
-        answers = ask(engine_for(server, timeout=3600, concurrency=1), requests(81))
+def test_a_second_copy_that_fails_leaves_the_first_waiting(impatient: Impatience) -> None:
+    with Waiting(first="ok", second="error", later=-0.3, script=[*["ok"] * 80, "hang"]) as server:
+        answers = ask(engine_for(server, timeout=3600, concurrency=1), requests(81), impatient.after(80))
+    assert errors(answers) == []
+    assert answers["k80"].attempts == 2
+    assert "answered first 0 times" in impatient.text
+
+
+def test_a_request_that_fails_while_its_second_copy_is_on_its_way_waits_for_that(impatient: Impatience) -> None:
+    with Waiting(first="disconnect", second="ok", later=0.3, script=[*["ok"] * 80, "hang"]) as server:
+        answers = ask(engine_for(server, timeout=3600, concurrency=1), requests(81), impatient.after(80))
     assert errors(answers) == []
     assert answers["k80"].attempts == 2
     assert len(server.bodies) == 82
 
 
-def test_leaving_while_a_second_copy_is_on_its_way_leaves_nothing_running(impatient: pytest.LogCaptureFixture) -> None:
+def test_leaving_while_a_second_copy_is_on_its_way_leaves_nothing_running(impatient: Impatience) -> None:
+    impatient.due = lambda: bool(server.faults)
+
     async def leave(engine: OpenAIEngine) -> None:
         stream = engine.answers(requests(200))
         for _ in range(100):
             await anext(stream)
         server.faults = {"hang": 1.0}
-        await asyncio.sleep(1.5)
-        assert engine._flights._copies
+        async with asyncio.timeout(60):
+            while not engine._flights._copies:  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.01)
         await stream.aclose()
 
     with FaultyServer(latency=0.005) as server:
