@@ -1,9 +1,10 @@
 """SIGKILL at random moments of whole runs, each started again: is anything lost, asked twice, or different in the end?
 
 Processes of ``captioner run`` work on tiny images and a stub server whose answers depend on the question alone. They are
-killed at random moments, with a seed, from their first moment on; a run that comes to its end is compared, byte by byte,
-with one that nobody disturbed, and the next run begins, until there were as many kills as asked for. A request may be sent
-again only if its answer was on its way when the kill came: at most as many as are in flight at a time.
+killed at random moments, with a seed: three in ten on the way to their first question, the others when a random number of
+questions have arrived and a little later; a run that comes to its end is compared, byte by byte, with one that nobody
+disturbed, and the next run begins, until there were as many kills as asked for. A request may be sent again only if its answer
+was on its way when the kill came: at most as many as are in flight at a time.
 
     python -m benchmarks.kill_runs [--kills 20] [--seed 0]
 """
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from bisect import bisect
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ from tests.engines.faulty import FaultyServer
 from tests.wrong import CODES, Model
 
 _LATENCY = 0.15
+_ARRIVES = 0.1
+_MOST_ASKED = 40
 _FILES = ("*.tar", "*.parquet", "summary.json", "pipeline.yaml", "rejected_rows.csv")
 
 
@@ -61,17 +65,22 @@ class Witness:
         self.kills: list[float] = []
         self.seen = len(server.bodies)
 
+    def killed(self) -> None:
+        """Take note of a kill, when all that was sent before has arrived."""
+        time.sleep(_ARRIVES)
+        self.kills.append(time.monotonic())
+
     def repeated(self) -> list[int]:
-        """Return how many requests were sent again after each kill."""
+        """Return how many requests had to be sent again because of each kill: of the process that had sent them before."""
         again = [0] * len(self.kills)
-        sent: set[str] = set()
+        sent: dict[str, int] = {}
         for body, moment in zip(self.server.bodies[self.seen :], self.server.moments[self.seen :], strict=True):
             question = json.dumps([body["messages"], body.get("seed")])
+            process = bisect(self.kills, moment)
             if question in sent:
-                before = [i for i, kill in enumerate(self.kills) if kill < moment]
-                assert before, "sent twice without a kill"
-                again[before[-1]] += 1
-            sent.add(question)
+                assert sent[question] < process, "sent twice without a kill"
+                again[sent[question]] += 1
+            sent[question] = process
         return again
 
 
@@ -109,19 +118,23 @@ def main() -> int:
             out = Path(temporary) / f"run{totals['runs']}"
             witness = Witness(server)
             while True:
+                asked = len(server.bodies)
                 process = start(out)
-                # Half of the kills from the very beginning on, half while there are questions.
-                patience = rng.uniform(0, to_first) if rng.random() < 0.3 else to_first + rng.uniform(0, 1.0)
-                if totals["kills"] >= options.kills:
-                    patience = 600
-                try:
-                    _, errors = process.communicate(timeout=patience)
-                except subprocess.TimeoutExpired:
-                    witness.kills.append(time.monotonic())
-                    process.send_signal(signal.SIGKILL)
-                    process.communicate()
-                    totals["kills"] += 1
-                    continue
+                if totals["kills"] < options.kills:
+                    early = rng.random() < 0.3
+                    until, patience = asked, rng.uniform(0, to_first)
+                    if not early:
+                        until, patience = asked + rng.randint(1, _MOST_ASKED), rng.uniform(0, _LATENCY)
+                    while process.poll() is None and len(server.bodies) < until:
+                        time.sleep(0.002)
+                    time.sleep(patience)
+                    if process.poll() is None:
+                        process.send_signal(signal.SIGKILL)
+                        process.communicate()
+                        witness.killed()
+                        totals.update(kills=1, early=early)
+                        continue
+                _, errors = process.communicate()
                 assert process.returncode == 0, errors
                 break
             again = witness.repeated()
@@ -137,8 +150,8 @@ def main() -> int:
             most = max([most, *again])
             failed |= bool(different) or most > options.concurrency
     print(
-        f"{totals['kills']} kills in {totals['runs']} runs: {totals['different']} files differ; {totals['again']} requests "
-        f"sent again, at most {most} after a kill with at most {options.concurrency} in flight"
+        f"{totals['kills']} kills ({totals['early']} on the way to the first question) in {totals['runs']} runs: {totals['different']} files "
+        f"differ; {totals['again']} requests sent again, at most {most} after a kill with at most {options.concurrency} in flight"
     )
     return int(failed)
 
