@@ -61,6 +61,14 @@ def kept_port() -> Iterator[int]:
         yield holder.getsockname()[1]
 
 
+def equally_fast(first: "FaultyServer", second: "FaultyServer", requests: int) -> None:
+    """Let none of two servers get ahead of the other until all requests have come."""
+    for one, other in ((first, second), (second, first)):
+        one.gate = lambda one=one, other=other: (  # type: ignore[misc]
+            one.served["ok"] < other.served["ok"] + 8 or len(one.bodies) + len(other.bodies) >= requests
+        )
+
+
 class FaultyServer:
     """A context manager; the server runs in a thread of its own.
 

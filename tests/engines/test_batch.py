@@ -1,6 +1,7 @@
 """Batches against a real HTTP server with files and batches, and through real programs."""
 
 import asyncio
+import fcntl
 import json
 import random
 import signal
@@ -398,6 +399,8 @@ pathlib.Path(target).parent.joinpath("started").open("a").write("x")
 lines = [json.loads(line) for line in open(source, encoding="utf-8")]
 if "slow" in options:
     time.sleep(1.5)
+if "endless" in options:
+    time.sleep(3600)
 if "fail" in options:
     sys.exit("CUDA out of memory")
 if "half" in options:
@@ -457,9 +460,11 @@ def test_a_run_that_gives_up_ends_its_program(tmp_path):
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    use(program(tmp_path, "slow"), give_up)
-    time.sleep(0.1)
+    use(program(tmp_path, "endless"), give_up)
     assert not list((tmp_path / "batches").glob("output-*"))
+    (job,) = jobs_in(tmp_path / "batches")
+    with job.requests.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the program held it too, and is gone
 
 
 def test_a_program_that_outlives_a_killed_run_is_waited_for_and_not_started_twice(tmp_path):

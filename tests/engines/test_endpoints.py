@@ -21,7 +21,7 @@ from captioner.errors import EngineError, PipelineError
 from captioner.pipeline import load_pipeline
 from captioner.schema import load_schema
 from tests.engines.asking import ENVIRONMENT, SCHEMA, ask, check, engine_for, errors, refused, requests, until, use
-from tests.engines.faulty import FaultyServer, kept_port
+from tests.engines.faulty import FaultyServer, equally_fast, kept_port
 
 
 @pytest.fixture(autouse=True)
@@ -37,14 +37,6 @@ def endpoint(server: FaultyServer, **settings: Any) -> dict[str, Any]:
 def engine_of(*endpoints: dict[str, Any], **settings: Any) -> OpenAIEngine:
     given: dict[str, Any] = {"model": "tiny", "retry_wait": 0.01, "timeout": 60, "endpoints": endpoints} | settings
     return OpenAIEngine(OpenAISettings(**given))
-
-
-def equally_fast(first: FaultyServer, second: FaultyServer, requests: int) -> None:
-    """Let none of two servers get ahead of the other until all requests have come."""
-    for one, other in ((first, second), (second, first)):
-        one.gate = lambda one=one, other=other: (
-            one.served["ok"] < other.served["ok"] + 8 or len(one.bodies) + len(other.bodies) >= requests
-        )
 
 
 # Who gets what

@@ -14,7 +14,7 @@ from captioner.prompts import load_prompt
 from captioner.schema import load_schema
 from captioner.trial import Trial, try_engine
 from tests.engines.asking import ENVIRONMENT, engine_for
-from tests.engines.faulty import FaultyServer
+from tests.engines.faulty import FaultyServer, kept_port
 from tests.engines.weak import LlamaCppPython, TransformersServe
 from tests.model import careful
 
@@ -104,10 +104,8 @@ def test_several_servers_get_a_row_each_and_one_that_is_not_there_fails_the_tria
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("captioner.cli.engines.out", Console(width=200, highlight=False))
-    with FaultyServer() as absent:
-        pass
-    with FaultyServer(caption=careful) as good, LlamaCppPython(caption=careful) as weak:
-        addresses = [s.base_url for s in (good, weak, absent)]
+    with kept_port() as port, FaultyServer(caption=careful) as good, LlamaCppPython(caption=careful) as weak:
+        addresses = [s.base_url for s in (good, weak, FaultyServer(port=port))]
         command = ["engine", "test", "--schema", "busi", "--requests", "4", "--set", "engine.model=tiny"]
         command += ["--set", f"engine.base_url=[{', '.join(addresses)}]"]
         shown = CliRunner().invoke(app, command)

@@ -8,7 +8,7 @@ import pytest
 from captioner.engines import SEPARATOR, Message, Request
 from captioner.engines.openai import OpenAIEngine, OpenAISettings
 from tests.engines.asking import ENVIRONMENT, SCHEMA, SECRET, ask, check, engine_for, errors, refused, request, requests
-from tests.engines.faulty import FaultyServer
+from tests.engines.faulty import FaultyServer, equally_fast
 from tests.engines.weak import Azure, LlamaCppPython, TransformersServe
 
 
@@ -176,8 +176,8 @@ def test_azure_and_another_server_share_the_work(monkeypatch: pytest.MonkeyPatch
                 {"base_url": second.base_url},
             ],
         }
-        engine = OpenAIEngine(OpenAISettings.model_validate(settings))
-        answers = ask(engine, requests(60))
+        equally_fast(first, second, 60)
+        answers = ask(OpenAIEngine(OpenAISettings.model_validate(settings)), requests(60))
     assert errors(answers) == []
     assert min(len(first.bodies), len(second.bodies)) > 10
     assert not any("api-key" in h for h in second.headers)
