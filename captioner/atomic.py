@@ -1,6 +1,7 @@
 """Files that are whole or not there: a temporary name, fsync, rename, fsync of the folder."""
 
 import errno
+import fcntl
 import io
 import os
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from captioner.errors import OutputError, StorageError
 
 TEMPORARY = ".tmp"
 """What the name of an unfinished file ends in; no reader takes such a file for a shard."""
+
+_DIRECT = getattr(os, "O_DIRECT", 0)
 
 _REASONS = {
     errno.ENOSPC: "the disk is full. Free some space and start again: what is finished is kept",
@@ -61,6 +64,17 @@ class _Target(io.FileIO):
         with storage(self._final):
             return super().write(data) or 0
 
+    def write_past_cache(self, pages: memoryview) -> None:
+        flags = fcntl.fcntl(self, fcntl.F_GETFL)
+        try:
+            with suppress(OSError):  # this file system cannot do it; or more is wrong, which is said below
+                fcntl.fcntl(self, fcntl.F_SETFL, flags | _DIRECT)
+                pages = pages[super().write(pages) :]
+        finally:
+            fcntl.fcntl(self, fcntl.F_SETFL, flags)
+        while pages:
+            pages = pages[self.write(pages) :]
+
 
 class Unfinished:
     """A file under a temporary name. It gets its own, whole and on disk, when it is finished, and never if it is not.
@@ -78,6 +92,20 @@ class Unfinished:
         with storage(path):
             self._target = _Target(self._temporary, path)
         self.file: BinaryIO = io.BufferedWriter(self._target)
+
+    def write_past_cache(self, pages: memoryview) -> None:
+        """Append memory straight to the disk, where the file system can do that.
+
+        Filling the system's cache with what nobody will read soon costs more time than the disk takes, and the cache.
+
+        Args:
+            pages: whole pages of memory, as ``mmap`` gives it; whole pages have been written so far.
+
+        Raises:
+            StorageError: the disk is full or cannot be written.
+        """
+        self.file.flush()
+        self._target.write_past_cache(pages)
 
     def finish(self) -> None:
         """Bring the file to disk and give it its name, or give it up.

@@ -507,7 +507,13 @@ def write_images(
     report.start("writing image shards", len(frame))
     items = (ImageItem(key, root / path, path) for key, path in zip(frame["key"], frame["path"], strict=True))
     images = build_images(
-        items, folder, dataset=dataset, per_shard=shards.size, conversion=shards.conversion, progress=report.advance
+        items,
+        folder,
+        dataset=dataset,
+        root=root,
+        per_shard=shards.size,
+        conversion=shards.conversion,
+        progress=report.advance,
     )
     # A bad image in a file with several does not keep the others out.
     bad = frame["key"].isin([p.key for p in images.problems if p.frame is None]).to_numpy()

@@ -1,63 +1,62 @@
-"""One image shard on its way to disk: hashed in threads while the next images are read."""
+"""One image shard on its way to disk: hashed and written in threads while the next images are read."""
 
 import hashlib
-from concurrent.futures import Future, ThreadPoolExecutor
+import mmap
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from captioner import atomic
 from captioner.shards import tar
 from captioner.shards.items import Loaded
 from captioner.shards.manifest import Row, Shard
 
-HASHES = 2
-"""Threads that hashing keeps busy: one for the archive, one for the images in it."""
-
-_PIECE = 1 << 20
+_PIECE = 1 << 21
+"""Bytes of a shard that are hashed and written at a time: whole pages of memory. Smaller ones wake threads too often."""
+_PIECES = 4
+"""One is filled while those before it are hashed and written."""
 
 
 class _Piece:
-    """Whole members of an archive, one behind the other.
+    """So many bytes of a shard, and where images lie in them."""
+
+    def __init__(self) -> None:
+        self.memory = mmap.mmap(-1, _PIECE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.used = 0
+        self.parts: list[tuple[int, int, bool]] = []
+        """Begin and end of an image or a part of one, and whether it ends there."""
+        self.work: list[Future[Any]] = []
+
+
+class Workers:
+    """The threads and the memory that make the shards of a build, one after the other.
 
     Images are copied into memory that is used again: fresh memory costs more for each than hashing it.
     """
 
     def __init__(self) -> None:
-        self._bytes = bytearray(_PIECE)
-        self.used = 0
-        self._images: list[tuple[int, int]] = []
+        # What is given to one of them is done in order.
+        self.archive, self.images, self.disk = (ThreadPoolExecutor(1, name) for name in ("archive", "images", "disk"))
+        self._pieces = deque(_Piece() for _ in range(_PIECES))
 
-    def fits(self, size: int) -> bool:
-        """Say whether a member of a size has room; an empty piece makes room for any."""
-        wanted = self.used + tar.BLOCK + size + -size % tar.BLOCK
-        if wanted > len(self._bytes) and not self.used:
-            self._bytes = bytearray(wanted)
-        return wanted <= len(self._bytes)
+    def piece(self) -> _Piece:
+        """Return an empty piece; wait until nothing is done any more with what was in it."""
+        piece = self._pieces.popleft()
+        self._pieces.append(piece)
+        wait(piece.work)
+        piece.work.clear()
+        piece.parts.clear()
+        piece.used = 0
+        return piece
 
-    def add(self, head: bytes, payload: bytes) -> None:
-        """Append a member that fits."""
-        begin = self.used + tar.BLOCK
-        end = begin + len(payload)
-        fill = tar.padding(len(payload))
-        self._bytes[self.used : begin] = head
-        self._bytes[begin:end] = payload
-        self._bytes[end : end + len(fill)] = fill
-        self._images.append((begin, end))
-        self.used = end + len(fill)
+    def __enter__(self) -> Self:
+        return self
 
-    def view(self) -> memoryview:
-        """Return all members."""
-        return memoryview(self._bytes)[: self.used]
-
-    def hashes(self) -> list[str]:
-        """Return the SHA-256 of each image, in hex."""
-        view = self.view()
-        return [hashlib.sha256(view[begin:end]).hexdigest() for begin, end in self._images]
-
-    def clear(self) -> None:
-        """Make room for others."""
-        self.used = 0
-        self._images.clear()
+    def __exit__(self, *_: object) -> None:
+        for pool in (self.archive, self.images, self.disk):
+            pool.shutdown()
 
 
 class ImageShard:
@@ -65,22 +64,23 @@ class ImageShard:
 
     Args:
         path: its final name.
-        pool: :data:`HASHES` threads to hash in.
+        workers: what makes it; only one shard at a time can be added to.
 
     Raises:
         StorageError: it cannot be written.
     """
 
-    def __init__(self, path: Path, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, path: Path, workers: Workers) -> None:
         self._name = path.name
+        self._workers = workers
         self._file = atomic.Unfinished(path)
-        self._pool = pool
         self._rows: list[tuple[str, str, tuple[Any, ...], tuple[int, int] | tuple[None, None]]] = []
         self._size = 0
         self._sha256 = hashlib.sha256()
+        self._image_sha256 = hashlib.sha256()
         self._hashes: list[str] = []
-        self._filling, self._other = _Piece(), _Piece()
-        self._hashing: tuple[Future[None], Future[list[str]]] | None = None
+        self._work: deque[Future[Any]] = deque()
+        self._piece = workers.piece()
 
     def add(self, image: Loaded) -> None:
         """Append an image.
@@ -90,29 +90,50 @@ class ImageShard:
         """
         stored = image.image
         size = len(stored.payload)
-        if not self._filling.fits(size):
-            self._write()
-            self._filling.fits(size)
-        self._filling.add(tar.header(f"{image.key}.{stored.type}", size), stored.payload)
+        self._append(tar.header(f"{image.key}.{stored.type}", size))
+        self._append(stored.payload, is_image=True)
+        self._append(tar.padding(size))
         looks = size, stored.width, stored.height, stored.mode, stored.type, stored.converted
         self._rows.append((image.key, image.source, looks, image.frame or (None, None)))
 
-    def _write(self) -> None:
-        """Write one piece, and hash it while the other one is filled."""
-        piece, members = self._filling, self._filling.view()
-        self._wait()
-        self._hashing = self._pool.submit(self._sha256.update, members), self._pool.submit(piece.hashes)
-        self._file.file.write(members)
-        self._size += piece.used
-        self._filling, self._other = self._other, piece
+    def _append(self, data: bytes, *, is_image: bool = False) -> None:
+        rest = memoryview(data)
+        self._size += len(rest)
+        while rest:
+            piece = self._piece
+            begin, end = piece.used, min(piece.used + len(rest), _PIECE)
+            piece.memory[begin:end] = rest[: end - begin]
+            piece.used = end
+            rest = rest[end - begin :]
+            if is_image:
+                piece.parts.append((begin, end, not rest))
+            if end == _PIECE:
+                self._hand_over(self._file.write_past_cache)
+                self._piece = self._workers.piece()
 
-    def _wait(self) -> None:
-        """Wait until the other piece is hashed, and can be filled again."""
-        if self._hashing is not None:
-            archive, images = self._hashing
-            archive.result()
-            self._hashes += images.result()
-            self._other.clear()
+    def _hand_over(self, write: Callable[[memoryview], object]) -> None:
+        """Have the piece hashed and written.
+
+        Raises:
+            StorageError: one before it could not be written.
+        """
+        piece = self._piece
+        content = memoryview(piece.memory)[: piece.used]
+        piece.work += (
+            self._workers.archive.submit(self._sha256.update, content),
+            self._workers.images.submit(self._hash_images, content, piece.parts),
+            self._workers.disk.submit(write, content),
+        )
+        self._work += piece.work
+        while self._work and self._work[0].done():
+            self._work.popleft().result()
+
+    def _hash_images(self, content: memoryview, parts: list[tuple[int, int, bool]]) -> None:
+        for begin, end, is_whole in parts:
+            self._image_sha256.update(content[begin:end])
+            if is_whole:
+                self._hashes.append(self._image_sha256.hexdigest())
+                self._image_sha256 = hashlib.sha256()
 
     def end(self) -> None:
         """Append the archive's end; nothing can be added any more.
@@ -120,12 +141,8 @@ class ImageShard:
         Raises:
             StorageError: the disk is full or cannot be written.
         """
-        self._write()
-        self._wait()
-        end = tar.trailer(self._size)
-        self._size += len(end)
-        self._sha256.update(end)
-        self._file.file.write(end)
+        self._append(tar.trailer(self._size))
+        self._hand_over(self._file.file.write)
 
     def finish(self) -> tuple[Shard, list[Row]]:
         """Bring the shard to disk under its name; return what it holds.
@@ -133,6 +150,12 @@ class ImageShard:
         Raises:
             StorageError: the disk is full or cannot be written.
         """
+        try:
+            for work in self._work:
+                work.result()
+        except BaseException:
+            self.give_up()
+            raise
         self._file.finish()
         rows = [
             (key, source, sha256, *looks, self._name, *frame)
@@ -142,4 +165,5 @@ class ImageShard:
 
     def give_up(self) -> None:
         """Delete what was written."""
+        wait(self._work)
         self._file.give_up()

@@ -18,12 +18,12 @@ from captioner import atomic
 from captioner.errors import OutputError
 from captioner.shards import journal, manifest
 from captioner.shards.convert import NOTHING, Conversion, changes
-from captioner.shards.image_shard import HASHES, ImageShard
+from captioner.shards.image_shard import ImageShard, Workers
 from captioner.shards.index import KeyIndex
 from captioner.shards.items import ImageItem, ImageProblem, Loaded, load
 from captioner.shards.journal import Journal
 from captioner.shards.manifest import Manifest, Row, Shard, item_key
-from captioner.storage import Remote
+from captioner.storage import Place, Remote
 
 _KEY = re.compile(r"(?!__)[A-Za-z0-9_-]{1,80}", re.ASCII)
 _DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
@@ -78,6 +78,7 @@ def build_images(
     folder: Path,
     *,
     dataset: str,
+    root: Place | None = None,
     per_shard: int = 1000,
     decode_check: bool = True,
     conversion: Conversion = NOTHING,
@@ -96,6 +97,7 @@ def build_images(
         items: the images, in the order in which they shall be stored.
         folder: where the shards go; made if it does not exist.
         dataset: the id that shard names begin with.
+        root: a folder of this machine outside of which nothing is read, whatever has become a link in the meantime.
         per_shard: images a shard.
         decode_check: decode each image fully, in as many threads as there are processors. Without, only headers are
             looked at, and half a JPEG passes.
@@ -117,7 +119,8 @@ def build_images(
         # Large images are decoded all the same; past a limit they are problems.
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", DecompressionBombWarning)
-        work = functools.partial(load, decode=decode_check, conversion=conversion)
+        inside = os.path.realpath(root).rstrip("/") + "/" if isinstance(root, Path) else ""
+        work = functools.partial(load, decode=decode_check, conversion=conversion, root=inside)
         items, remote = _look(items)
         workers = _FETCHES if remote else _cores() if decode_check or conversion != NOTHING else 1
         loaded = _loaded(build.sift(items), work, workers)
@@ -137,7 +140,7 @@ class _Build:
         self.folder, self.dataset, self.per_shard = folder, dataset, per_shard
         self.conversion = changes(conversion)
         self._stack = stack
-        self._hasher = stack.enter_context(ThreadPoolExecutor(HASHES, "hash"))
+        self._workers = stack.enter_context(Workers())
         self._disk = stack.enter_context(ThreadPoolExecutor(1, "disk"))
         self._pending: Future[Shard] | None = None
         self.manifest: Manifest | None = None
@@ -274,7 +277,7 @@ class _Build:
 
     def write_shard(self, images: Iterable[Loaded]) -> None:
         """Write the next shard. It is brought to disk and recorded while the one behind it is written."""
-        shard = ImageShard(self.folder / self._next_name(), self._hasher)
+        shard = ImageShard(self.folder / self._next_name(), self._workers)
         try:
             for image in images:
                 shard.add(image)

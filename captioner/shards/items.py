@@ -38,7 +38,7 @@ class ImageProblem:
     Attributes:
         key, source: as in the item.
         code: ``missing_image``, ``unreadable``, ``corrupt_image``, ``unsupported_type``,
-            ``changed_while_read``, ``invalid_key`` or ``duplicate_key``.
+            ``changed_while_read``, ``outside_root``, ``invalid_key`` or ``duplicate_key``.
         reason: one sentence for a person.
         frame: which image of the file, from 1; None if it is about the file as a whole.
     """
@@ -67,7 +67,9 @@ class Loaded:
     frame: tuple[int, int] | None = None
 
 
-def load(item: ImageItem, *, decode: bool, conversion: Conversion = NOTHING) -> list[Loaded | ImageProblem]:
+def load(
+    item: ImageItem, *, decode: bool, conversion: Conversion = NOTHING, root: str = ""
+) -> list[Loaded | ImageProblem]:
     """Read an image into memory and look at it.
 
     The bytes that are looked at and returned are the same: the file is read once.
@@ -76,13 +78,14 @@ def load(item: ImageItem, *, decode: bool, conversion: Conversion = NOTHING) -> 
         item: what to read.
         conversion: what may be changed; by default nothing.
         decode: decode every pixel, which finds files that were cut off; otherwise only the header is read.
+        root: what the real path of a file must begin with.
 
     Returns:
         The image; or each image of a file with several, where such files may be converted.
     """
     try:
         place = item.path
-        kind, payload = _fetch(place, conversion) if isinstance(place, Remote) else _read(place, conversion)
+        kind, payload = _fetch(place, conversion) if isinstance(place, Remote) else _read(place, conversion, root)
         found = stored(payload, kind, conversion, decode=decode)
     except Refused as refused:
         return [ImageProblem(item.key, item.source, refused.code, refused.reason)]
@@ -111,7 +114,7 @@ def _fetch(remote: Remote, conversion: Conversion) -> tuple[str, bytes]:
     return _accepted(payload, conversion), payload
 
 
-def _read(path: Path, conversion: Conversion) -> tuple[str, bytes]:
+def _read(path: Path, conversion: Conversion, root: str) -> tuple[str, bytes]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a named pipe must not block
     except FileNotFoundError:
@@ -119,6 +122,10 @@ def _read(path: Path, conversion: Conversion) -> tuple[str, bytes]:
     except OSError as error:
         raise Refused("unreadable", f"the file cannot be opened: {error.strerror}") from error
     try:
+        if root and not _real_path(descriptor, path).startswith(root):
+            raise Refused(
+                "outside_root", "the file has become a link to a place outside the image folder, or lies in one"
+            )
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
             raise Refused("unreadable", "not a regular file")
@@ -140,6 +147,14 @@ def _read(path: Path, conversion: Conversion) -> tuple[str, bytes]:
     if len(payload) != before.st_size or (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
         raise Refused("changed_while_read", "the file was written to while it was read; run again when it is whole")
     return kind, payload
+
+
+def _real_path(descriptor: int, path: Path) -> str:
+    """Return where an open file lies, whatever its path leads to by now."""
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - a Path for each image costs more than this
+    except OSError:  # there is no /proc: what the path leads to is the next best
+        return os.path.realpath(path)
 
 
 def _accepted(head: bytes, conversion: Conversion) -> str:

@@ -4,6 +4,7 @@ Nothing outside the image folder is read, and nothing disappears without a word.
 """
 
 import csv
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,43 @@ def test_every_bad_file_is_reported_with_its_row_and_every_other_one_is_stored(d
     assert len({image.key for image in images}) == len(images)
     assert verify(tmp_path / "out/images") == []
     assert not any(SECRET in path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("decode_check", [True, False])
+@pytest.mark.parametrize("swapped", ["data/one/a.png", "data/one"])
+def test_what_became_a_link_out_of_the_folder_after_it_was_found_is_not_read(tmp_path, swapped, decode_check):
+    for folder in ("data/one", "data/two", "away"):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.new("L", (4, 4)).save(tmp_path / folder / "a.png")
+    (tmp_path / "data/within.png").symlink_to(tmp_path / "data/two/a.png")
+    (tmp_path / "linked").symlink_to(tmp_path / "data")
+    names = ("one/a.png", "two/a.png", "within.png")
+    items = [ImageItem(f"k-{i}", tmp_path / "linked" / name, name) for i, name in enumerate(names)]
+    (tmp_path / swapped).rename(tmp_path / "moved")
+    (tmp_path / swapped).symlink_to(tmp_path / ("away/a.png" if swapped.endswith("png") else "away"))
+    report = build_images(
+        items, tmp_path / "images", dataset="set", root=tmp_path / "linked", decode_check=decode_check
+    )
+    assert [(problem.source, problem.code) for problem in report.problems] == [("one/a.png", "outside_root")]
+    assert [image.source for image in read_manifest(tmp_path / "images").images()] == ["two/a.png", "within.png"]
+
+
+def test_without_proc_a_link_out_of_the_folder_is_not_read_either(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    Image.new("L", (4, 4)).save(tmp_path / "outside.png")
+    (tmp_path / "data/a.png").symlink_to(tmp_path / "outside.png")
+    real = os.readlink
+
+    def readlink(path):
+        if str(path).startswith("/proc"):
+            raise FileNotFoundError(path)
+        return real(path)
+
+    monkeypatch.setattr(os, "readlink", readlink)
+    report = build_images(
+        [ImageItem("k-1", tmp_path / "data/a.png", "a.png")], tmp_path / "images", dataset="set", root=tmp_path / "data"
+    )
+    assert [problem.code for problem in report.problems] == ["outside_root"]
 
 
 def test_a_name_that_no_file_system_takes_is_reported(tmp_path):

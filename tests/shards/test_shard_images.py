@@ -1,9 +1,12 @@
 """Image shards are written once, whole, and never again."""
 
 import errno
+import fcntl
 import hashlib
+import io
 import json
 import os
+import random
 import subprocess
 import sys
 import tarfile
@@ -16,8 +19,10 @@ from PIL import Image
 
 from captioner import atomic
 from captioner.errors import OutputError, ShardError, StorageError
-from captioner.shards import ImageItem, build_images, read_manifest, verify
+from captioner.shards import ImageItem, build_images, image_shard, read_manifest, verify
+from captioner.shards.convert import Stored
 from captioner.shards.index import KeyIndex
+from captioner.shards.items import Loaded
 from tests.shards.shard_helpers import contents, items_in, stamps
 
 
@@ -358,6 +363,72 @@ def test_large_images_are_written_and_hashed_like_small_ones(tmp_path, side):
     assert verify(tmp_path / "images") == []
     for image, item in zip(read_manifest(tmp_path / "images").images(), rows, strict=True):
         assert image.sha256 == hashlib.sha256(item.path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_a_shard_of_any_size_is_what_tarfile_makes(tmp_path, direct, monkeypatch):
+    if not direct:
+        monkeypatch.setattr(fcntl, "fcntl", _refusing_direct(fcntl.fcntl))
+    draw = random.Random(3)
+    # One ends where a piece of memory ends, one a byte behind that, one is longer than several.
+    sizes = [image_shard._PIECE - 512, 1, 512, image_shard._PIECE - 1535, 3 * image_shard._PIECE + 77, 100_000]
+    loaded = [
+        Loaded(f"k-{i}", f"{i}.npy", Stored(draw.randbytes(n), 1, 1, "L", "jpg", False)) for i, n in enumerate(sizes)
+    ]
+    with image_shard.Workers() as workers:
+        for take in range(len(loaded) + 1):
+            writing = image_shard.ImageShard(tmp_path / f"{take}.tar", workers)
+            for image in loaded[:take]:
+                writing.add(image)
+            writing.end()
+            shard, rows = writing.finish()
+            expected = io.BytesIO()
+            with tarfile.open(fileobj=expected, mode="w") as archive:
+                for image in loaded[:take]:
+                    info = tarfile.TarInfo(f"{image.key}.jpg")
+                    info.size = len(image.image.payload)
+                    archive.addfile(info, io.BytesIO(image.image.payload))
+            content = (tmp_path / shard.name).read_bytes()
+            assert content == expected.getvalue()
+            assert (shard.samples, shard.bytes, shard.sha256) == (
+                take,
+                len(content),
+                hashlib.sha256(content).hexdigest(),
+            )
+            assert [row[2] for row in rows] == [hashlib.sha256(i.image.payload).hexdigest() for i in loaded[:take]]
+
+
+def _refusing_direct(real):
+    """As a file system that has no way past the cache."""
+
+    def fcntl_(file, command, argument=0):
+        if command == fcntl.F_SETFL and argument & os.O_DIRECT:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return real(file, command, argument)
+
+    return fcntl_
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_large_shard_leaves_nothing_of_it(tmp_path, monkeypatch):
+    real = atomic._Target.write
+
+    def write(self, data):
+        if self.tell() >= 2 * image_shard._PIECE:
+            with atomic.storage(self._final):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(self, data)
+
+    monkeypatch.setattr(atomic._Target, "write", write)
+    monkeypatch.setattr(fcntl, "fcntl", _refusing_direct(fcntl.fcntl))
+    rows = [ImageItem(f"k-{i}", tmp_path / f"{i}.png", f"{i}.png") for i in range(12)]
+    for i, item in enumerate(rows):
+        Image.effect_noise((900 + i, 900), 90).save(item.path)
+    with pytest.raises(StorageError, match=r"set-000000\.tar: the disk is full"):
+        build(rows, tmp_path / "images", per_shard=12)
+    assert {path.name for path in (tmp_path / "images").iterdir()} == {"building.jsonl"}
+    monkeypatch.undo()
+    assert build(rows, tmp_path / "images", per_shard=12).images == 12
+    assert verify(tmp_path / "images") == []
 
 
 def test_a_full_disk_is_said_clearly_and_the_build_goes_on_when_there_is_room(tmp_path, make_items, monkeypatch):
