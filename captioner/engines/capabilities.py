@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from pydantic_core import to_json
+
 from captioner.engines import Request
 from captioner.engines.failures import Failure
 
@@ -88,7 +90,7 @@ class Capabilities:
         if request.answer_schema is not None:
             self._ask_for_structure(body, request.answer_schema)
         body.update(self._extra)
-        return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        return to_json(body)  # several times as fast as the standard library
 
     def learn(self, failure: Failure, *, structured: bool, times: int) -> bool:
         """Take a refusal in.

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import from_json
+
 from captioner.engines import SEPARATOR
 from captioner.engines.failures import Failure, from_response, scrub
 
@@ -40,7 +42,7 @@ def read_completion(content: bytes, headers: Mapping[str, str], secrets: Iterabl
         Failure: it is no chat completion: cut off, HTML, another kind of JSON, or an error in a 200.
     """
     try:
-        data = json.loads(content)
+        data = _parse(content)
     except ValueError:  # UnicodeDecodeError is one
         if content.lstrip()[:1] == b"<":
             page = from_response(200, {}, content, secrets).message.removeprefix("HTTP 200: ")
@@ -71,6 +73,18 @@ def read_completion(content: bytes, headers: Mapping[str, str], secrets: Iterabl
         choices=len(choices),
         cached_tokens=cached_tokens,
     )
+
+
+def _parse(content: bytes) -> Any:
+    """Read JSON, several times as fast as the standard library does where that is possible.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return from_json(content)
+    except ValueError:
+        return json.loads(content)  # takes half of a surrogate pair, a byte order mark and UTF-16 too
 
 
 def _said(choice: Mapping[str, Any]) -> tuple[str | None, Any, dict[str, Any]]:

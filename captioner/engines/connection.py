@@ -36,6 +36,7 @@ class Connection:
         self._key_source: str | None = None
         self._client: openai.AsyncOpenAI | None = None
         self._session: aiohttp.ClientSession | None = None
+        self._limit = aiohttp.ClientTimeout()
         base = yarl.URL(settings.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1")
         self._query = base.query
         self._base = base.with_query(None).with_fragment(None)
@@ -103,10 +104,7 @@ class Connection:
         _, session = self.open()
         data = body if len(body) < _LARGE else io.BytesIO(body)  # aiohttp sends large bytes in one go, and warns of it
         try:
-            settings = self._settings
-            limit = aiohttp.ClientTimeout(
-                timeout, sock_connect=settings.connect_timeout, sock_read=settings.read_timeout
-            )
+            limit = self._within(timeout)
             async with session.post(self._chat, data=data, allow_redirects=False, timeout=limit) as response:
                 content = await response.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -177,6 +175,15 @@ class Connection:
             f"{self.address} wants a key ({failure.message}). Set the environment variable "
             f"{self._settings.api_key_env}, or name another with engine.api_key_env."
         )
+
+    def _within(self, seconds: float) -> aiohttp.ClientTimeout:
+        """Return the limits of a request that must be answered in time: mostly those of the one before."""
+        if self._limit.total != seconds:
+            settings = self._settings
+            self._limit = aiohttp.ClientTimeout(
+                seconds, sock_connect=settings.connect_timeout, sock_read=settings.read_timeout
+            )
+        return self._limit
 
     def _read_key(self) -> str | None:
         settings = self._settings
