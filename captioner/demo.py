@@ -1,11 +1,14 @@
 """The small dataset that ``captioner demo`` captions: drawn, not real, and with the faults that real ones have."""
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
+
+from captioner import atomic
 
 SIZE = 224
 
@@ -40,8 +43,22 @@ MISSING = "fundus/eye_006.jpg"
 
 
 def make_dataset(folder: Path) -> None:
-    """Draw the images and write ``labels.csv``: 22 rows, one image cut in half, one that is not there."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Draw the images and write ``labels.csv``: 22 rows, one image cut in half, one that is not there.
+
+    The folder appears whole or not at all.
+
+    Raises:
+        OutputError, StorageError: it cannot be written.
+    """
+    unfinished = folder.with_name(folder.name + atomic.TEMPORARY)
+    with atomic.storage(folder):
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        _fill(unfinished)
+        unfinished.rename(folder)
+
+
+def _fill(folder: Path) -> None:
     with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("image", "labels", "view"))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from captioner.cli import captions, engines, runs, schemas, shards, unimed
+from captioner.cli import captions, engines, preparing, runs, schemas, shards, standing, unimed
 from captioner.cli.console import err, out
 from captioner.errors import CaptionerError
 
@@ -22,11 +22,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(runs.app)
+app.add_typer(standing.app)
 app.add_typer(captions.app)
 app.add_typer(schemas.prompt_app, name="prompt")
 app.add_typer(schemas.schema_app, name="schema")
 app.add_typer(engines.engine_app, name="engine")
 app.add_typer(shards.shards_app, name="shards")
+app.add_typer(preparing.app)
 app.add_typer(unimed.app)
 
 

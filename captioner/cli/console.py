@@ -108,9 +108,8 @@ def print_notes(notes: list[str], write: Callable[[str], None], most: int = 6) -
         write(f"note: and {len(notes) - most} more: captioner plan shows all, and so does the run's summary.json")
 
 
-def print_excluded(number: int, what: str) -> None:
+def print_excluded(number: int, one: str, several: str) -> None:
     """Say that images are missing, and how to go on without them."""
     if number:
-        out.print(
-            f"[yellow]{number:,} {what}[/] (exit code 1; --set data.missing=ignore where this is as it should be)"
-        )
+        what = f"{number:,} {one if number == 1 else several} but no usable image"
+        out.print(f"[yellow]{what}[/] (exit code 1; --set data.missing=ignore where this is as it should be)")

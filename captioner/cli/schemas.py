@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from captioner.cli.console import JsonFlag, count, few, grid, out, print_json
+from captioner.cli.names import kind_of
 from captioner.errors import UsageError
 
 prompt_app = typer.Typer(help="Look at prompts.", no_args_is_help=True)
@@ -31,7 +33,7 @@ def prompt_list() -> None:
 
 @prompt_app.command("show")
 def prompt_show(
-    schema: Annotated[str, typer.Argument(help="A schema's id or file.")],
+    schema: Annotated[str, typer.Argument(metavar="SCHEMA", help="A schema's id or file.")],
     labels: Annotated[str, typer.Option("--labels", help="Labels, joined by | or by the schema's own separator.")],
     prompt: Annotated[str, typer.Option("--prompt", help="A prompt's name or file.")] = "template",
     count: Annotated[int, typer.Option("--captions", min=1, max=100, help="How many captions are asked for.")] = 10,
@@ -74,7 +76,10 @@ def prompt_show(
 def schema_list(as_json: JsonFlag = False) -> None:
     """List the datasets that are described: those with labels, and those that have texts of their own.
 
-    With --json also the terms of use, and where the facts are from.
+    A wide terminal also shows titles, terms of use, and what the description was read against: the dataset's own table, or
+    one that was made by its documentation. With --json also where the facts are from.
+
+    Example: captioner schema list
     """
     from captioner import resources
     from captioner.schema import load_library, load_schema
@@ -84,10 +89,10 @@ def schema_list(as_json: JsonFlag = False) -> None:
     rows: list[dict[str, Any]] = []
     for name in resources.names("label_schemas"):
         schema = load_schema(name)
-        modalities = {library.modalities[schema.modality_of(c)].name: None for c in schema.classes}
-        anatomies = {library.anatomies[schema.anatomy_of(c)].name: None for c in schema.classes}
+        modalities = [library.modalities[m].name for m in _own_first(schema.modality, schema.modality_of, schema)]
+        anatomies = [library.anatomies[a].name for a in _own_first(schema.anatomy, schema.anatomy_of, schema)]
         row = {"id": schema.id, "title": schema.title, "classes": len(schema.classes), "texts": []}
-        rows.append(row | {"modality": list(modalities), "anatomy": list(anatomies)} | _facts(schema))
+        rows.append(row | {"modality": modalities, "anatomy": anatomies} | _facts(schema))
     for name in resources.names("text_schemas"):
         texts = load_text_schema(name)
         row = {"id": texts.id, "title": texts.title, "classes": None, "texts": list(texts.kinds)}
@@ -96,21 +101,26 @@ def schema_list(as_json: JsonFlag = False) -> None:
         print_json(rows)
         return
     wide = out.width >= _WIDE
-    names = ("id", "what", "images", "modality", "anatomy", "read against", *(("title", "terms") if wide else ()))
+    names = ("id", "what", "images", "modality", "anatomy", *(("read against", "title", "terms") if wide else ()))
     table = grid(*names, left={*names} - {"images"})
     table.columns[0].no_wrap = True  # it is what people copy
     for row in rows:
         what = f"{row['classes']} classes" if row["classes"] else few(row["texts"])
         images = "" if row["images"] is None else f"{row['images']:,}"
         imaging = (few(row["modality"], 2), few(row["anatomy"], 2))
-        more = (row["title"], row["terms"] or "") if wide else ()
-        cells = (row["id"], what, images, *imaging, row["verified"] or "", *more)
+        more = (row["verified"] or "", row["title"], row["terms"] or "") if wide else ()
+        cells = (row["id"], what, images, *imaging, *more)
         table.add_row(*(escape(str(cell)) for cell in cells))
     out.print(table)
 
 
 _WIDE = 160
-"""Columns from which on titles and terms of use are shown too."""
+"""Columns from which on what was read, titles and terms of use are shown too."""
+
+
+def _own_first(own: str | None, of_class: Callable[[Any], str], schema: Any) -> list[str]:
+    """Return what the schema says, then what its classes say, each once."""
+    return list(dict.fromkeys((*filter(None, [own]), *map(of_class, schema.classes))))
 
 
 def _facts(schema: Any) -> dict[str, Any]:
@@ -125,27 +135,30 @@ def _facts(schema: Any) -> dict[str, Any]:
 
 @schema_app.command("show")
 def schema_show(
-    schema: Annotated[str, typer.Argument(help="A schema's id or file.")], as_json: JsonFlag = False
+    schema: Annotated[str, typer.Argument(metavar="SCHEMA", help="A schema's id or file.")], as_json: JsonFlag = False
 ) -> None:
-    """Show what a schema says: its classes, their names, and the wordings that captions may use."""
-    from captioner.schema import load_schema
+    """Show what a schema says: its classes, their names, and the wordings that captions may use; or its kinds of text.
 
-    loaded = load_schema(schema)
+    Example: captioner schema show busi
+    """
+    from captioner.schema import load_schema
+    from captioner.texts.schema import load_text_schema
+
+    loaded: Any = load_text_schema(schema) if kind_of(schema) == "text_schemas" else load_schema(schema)
     if as_json:
         print_json(loaded.model_dump(mode="json", exclude_defaults=True))
         return
     out.print(f"[bold]{escape(loaded.title)}[/] ({loaded.id})")
-    for label, text in (
-        ("about", loaded.description),
-        ("page", loaded.homepage),
-        ("terms", loaded.terms),
-        ("cite", loaded.cite),
-    ):
+    facts = [(name, getattr(loaded, key, None)) for name, key in _FACTS.items()]
+    for name, text in facts:
         if text:
-            out.print(f"{label}: {text}", markup=False)
+            out.print(f"{name}: {text}", markup=False)
     for table in loaded.tables:
         files = ", ".join(f.match for f in table.files) or "folders"
-        out.print(f"table: {table.layout}: {files}", markup=False)
+        out.print(f"table: {getattr(table, 'layout', 'texts')}: {files}", markup=False)
+    if kind_of(schema) == "text_schemas":
+        out.print(f"kinds of text: {', '.join(loaded.kinds)}; used: {', '.join(loaded.use)}", markup=False)
+        return
     names = ("code", "name", "kind", "group", "other wordings")
     classes = grid(*names, left=names)
     for item in loaded.classes:
@@ -154,9 +167,14 @@ def schema_show(
     out.print(classes)
 
 
+_FACTS = {"about": "description", "page": "homepage", "terms": "terms", "cite": "cite"}
+
+
 @schema_app.command("lint")
 def schema_lint(
-    schemas: Annotated[list[str] | None, typer.Argument(help="Ids or files; all if none is given.")] = None,
+    schemas: Annotated[
+        list[str] | None, typer.Argument(metavar="[SCHEMA]…", help="Ids or files; all if none is given.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Look for what would make captions wrong: unexpanded abbreviations, a synonym of two classes, a truncated name.
@@ -165,9 +183,15 @@ def schema_lint(
     """
     from captioner import agreement, resources
     from captioner.schema import load_schema
+    from captioner.texts.schema import load_text_schema
 
     names = schemas or resources.names("label_schemas")
-    problems = [(name, p) for name in names for p in agreement.lint(load_schema(name))]
+    problems: list[tuple[str, Any]] = []
+    for name in names:
+        if kind_of(name) == "text_schemas":
+            load_text_schema(name)  # that it is valid is all that there is to say
+        else:
+            problems += [(name, p) for p in agreement.lint(load_schema(name))]
     errors = sum(p.level == "error" for _, p in problems)
     if as_json:
         print_json([{"schema": name} | p.to_dict() for name, p in problems])
@@ -183,9 +207,13 @@ def schema_lint(
 
 @schema_app.command("new")
 def schema_new(
-    table: Annotated[Path, typer.Argument(help="A label table, or a folder whose subfolders are the classes.")],
-    modality: Annotated[str, typer.Option(help="Such as xray, ct, mri, ultrasound, fundus, histology.")],
-    anatomy: Annotated[str, typer.Option(help="Such as chest, brain, retina, breast, knee, skin.")],
+    table: Annotated[
+        Path, typer.Argument(metavar="TABLE", help="A label table, or a folder whose subfolders are the classes.")
+    ],
+    modality: Annotated[
+        str, typer.Option(help="How the images were made, such as xray, ct, mri, ultrasound, fundus, histology.")
+    ],
+    anatomy: Annotated[str, typer.Option(help="What they show, such as chest, brain, retina, breast, knee, skin.")],
     schema_id: Annotated[
         str | None, typer.Option("--id", help="The schema's id; the table's name if left out.")
     ] = None,
@@ -198,12 +226,13 @@ def schema_new(
 
     Example: captioner schema new labels.csv --modality xray --anatomy chest
     """
-    from captioner import resources
+    from captioner import atomic, resources
     from captioner.scaffold import draft
 
     if not table.exists():
         raise UsageError(f"{table}: no such file or folder")
-    name = schema_id or re.sub(r"[^a-z0-9]+", "_", table.name.partition(".")[0].lower()).strip("_") or "dataset"
+    words = re.sub(r"[^a-z0-9]+", "_", table.resolve().name.partition(".")[0].lower())
+    name = schema_id or words.lstrip("_0123456789").rstrip("_") or "dataset"
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name):
         raise UsageError(
             f"--id {name!r}: small letters, digits and underscores, and a letter first, such as my_dataset"
@@ -216,8 +245,9 @@ def schema_new(
     if path.exists():
         raise UsageError(f"{path}: exists already; choose another file with --out")
     text = draft(table, schema_id=name, modality=modality, anatomy=anatomy, column=column)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    with atomic.storage(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write(path, text.encode())
     _show_labels(path, table)
     out.print(
         f"wrote {path}. Next: look at every class in it (its name, and the body region it shows), then", markup=False
@@ -235,6 +265,9 @@ def _show_labels(schema: Path, table: Path) -> None:
     samples = read_samples(loaded, table)
     images = Counter(samples.frame["labels"].tolist())
     usable, different = f"{len(samples.frame):,} usable", count(len(images), "combination")
+    for code, rejects in samples.rejects.groupby("code", sort=False):
+        first = rejects.iloc[0]
+        out.print(f"left out: {len(rejects):,} {code}, such as row {first.row}: {first.reason}", markup=False)
     out.print(f"{count(samples.rows, 'row')}, {usable}, {different} of labels; the most frequent:", markup=False)
     rows = grid("images", "labels", "a caption would say", left={"labels", "a caption would say"})
     for position, number in images.most_common(10):

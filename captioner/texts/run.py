@@ -77,6 +77,7 @@ class TextSummary:
     Attributes:
         run: the run's folder name.
         out: the output folder.
+        use: the kinds of text that became captions.
         rows: records that were read.
         samples: images with at least one text.
         images: images in shards; None for a run without images.
@@ -88,6 +89,7 @@ class TextSummary:
 
     run: str
     out: str
+    use: tuple[str, ...]
     rows: int
     samples: int
     images: int | None
@@ -199,6 +201,7 @@ def _summarise(plan: TextPlan, images: ImageReport | None) -> TextSummary:
     return TextSummary(
         run=plan.run,
         out=str(plan.out),
+        use=plan.use,
         rows=samples.rows,
         samples=len(samples.frame),
         images=images.images if images else None,
