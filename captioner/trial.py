@@ -1,5 +1,6 @@
 """A trial of an engine: what it can do, how fast it is, and what to change, before a long run finds out."""
 
+import json
 import statistics
 import time
 from collections import Counter
@@ -8,14 +9,29 @@ from dataclasses import dataclass, replace
 
 from captioner.agreement import Checker
 from captioner.answers import answer_schema, parse_answer
-from captioner.engines import Answer, Engine, Request, Sampling
+from captioner.engines import Answer, Engine, Message, Request, Sampling
 from captioner.engines.openai import OpenAIEngine
 from captioner.errors import EngineError
 from captioner.prompts import Prompt
 from captioner.schema import LabelSchema, hash_of
-from captioner.triplets import Labels, make_triplet
+from captioner.triplets import Labels, Triplet, make_triplet
 
 _SEVERAL, _AGAIN = "trial-several", "trial-again"
+# An answer that nobody gives unless the schema is enforced: the question asks for another, and the schema names no topic.
+_FORCED = {"reply": "amber-lattice-41"}
+_PROOF = Request(
+    key="trial-schema",
+    messages=(Message("user", "What is two plus two? Answer with one word of plain text, without any braces."),),
+    triplet=Triplet("trial", "none", "none", ()),
+    count=1,
+    sampling=Sampling(temperature=0.0, max_tokens=64),
+    answer_schema={
+        "type": "object",
+        "properties": {name: {"type": "string", "enum": [value]} for name, value in _FORCED.items()},
+        "required": list(_FORCED),
+        "additionalProperties": False,
+    },
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +46,7 @@ class Trial:
         readable: answers with captions in the form that was asked for.
         captions, agreeing: captions in them, and those that agree with their labels.
         structure: how JSON is asked for (strict, json_schema, json_object, none); None for an engine that settles it itself.
+        enforced: a schema that is sent with a question decides the answer; None where that was not found out.
         draws_several: several answers are drawn to one question; None where that was not found out.
         repeats: the same question with the same seed gives the same answer; None where that was not found out.
         counts_tokens: answers say how many tokens they took.
@@ -51,6 +68,7 @@ class Trial:
     captions: int = 0
     agreeing: int = 0
     structure: str | None = None
+    enforced: bool | None = None
     draws_several: bool | None = None
     repeats: bool | None = None
     counts_tokens: bool = False
@@ -94,7 +112,8 @@ async def try_engine(
 ) -> Trial:
     """Ask for ten captions of a few classes and look at what comes back.
 
-    Beyond these requests, a server gets two: one for several answers to a question, and one a second time.
+    Beyond these requests, a server gets three: one for several answers to a question, one a second time, and one with a
+    schema that no answer meets by chance.
 
     Raises:
         EngineError: the engine cannot be used.
@@ -108,6 +127,7 @@ async def try_engine(
         extra = [
             replace(questions[first], key=_SEVERAL, sampling=replace(questions[first].sampling, n=2)),
             replace(questions[first], key=_AGAIN),
+            _PROOF,
         ]
     problems: Counter[str] = Counter()
     answers: dict[str, Answer] = {}
@@ -128,7 +148,7 @@ async def try_engine(
     finally:
         await engine.close()
     good = [a for a in answers.values() if a.text is not None]
-    several, again = more.get(_SEVERAL), more.get(_AGAIN)
+    several, again, proof = more.get(_SEVERAL), more.get(_AGAIN), more.get(_PROOF.key)
     trial = Trial(
         model=engine.model,
         address=server.address if server else None,
@@ -138,6 +158,7 @@ async def try_engine(
         captions=total,
         agreeing=agreeing,
         structure=server.capabilities.structured if server else None,
+        enforced=_is_forced(proof) if server and proof and server.capabilities.sends_schemas else None,
         draws_several=None if server is None or several is None else server.capabilities.draws_several,
         repeats=None if again is None or answers[first].text is None else answers[first].text == again,
         counts_tokens=any(a.completion_tokens for a in good),
@@ -162,6 +183,13 @@ def _question(schema: LabelSchema, prompt: Prompt, number: int, sampling: Sampli
     )
 
 
+def _is_forced(text: str) -> bool:
+    try:
+        return bool(json.loads(text) == _FORCED)
+    except ValueError:
+        return False
+
+
 def _advice(trial: Trial, allowed: int | None) -> Sequence[str]:
     problems, advice = trial.problems or {}, []
     if trial.answered < trial.requests:
@@ -177,7 +205,8 @@ def _advice(trial: Trial, allowed: int | None) -> Sequence[str]:
         advice.append("answers are not in the form asked for: serve with structured output, or take a larger model")
     if trial.readable and trial.agreeing < 0.5 * trial.captions:
         advice.append("most captions disagree with their labels: another model or prompt will cost less than repairs")
-    if trial.structure in {"json_object", "none"} and trial.readable == trial.answered:
+    unforced = trial.enforced is False or trial.structure in {"json_object", "none"}
+    if unforced and trial.readable == trial.answered:
         advice.append("the form of answers is left to the model: a server that enforces a JSON Schema saves repairs")
     if trial.answered and not trial.counts_tokens:
         advice.append("tokens are not counted: limits.cost and engine.tokens_per_minute cannot be kept")

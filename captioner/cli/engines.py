@@ -121,6 +121,9 @@ def _can(trial: "Trial") -> str:
         "json_object": "JSON without a schema",
         "none": "no JSON of its own",
     }
+    if trial.structure in {"strict", "json_schema"} and not trial.enforced:
+        proven = "not enforced" if trial.enforced is False else "not known to be enforced"
+        structure[trial.structure] = f"JSON Schema accepted, {proven}"
     said = [structure.get(trial.structure or "", "")]
     if trial.draws_several is not None:
         said.append("several answers at once" if trial.draws_several else "one answer at a time")

@@ -65,6 +65,11 @@ class Capabilities:
         return self._levels[0]
 
     @property
+    def sends_schemas(self) -> bool:
+        """Whether a request says what its answer must look like by a JSON Schema, and not in words."""
+        return self.structured in {"strict", "json_schema"}
+
+    @property
     def draws_several(self) -> bool:
         """Whether ``n`` answers are drawn at once, as far as is known."""
         return "n" not in self._left_out
@@ -159,7 +164,7 @@ class Capabilities:
 
     def _ask_for_structure(self, body: dict[str, Any], schema: dict[str, Any]) -> None:
         level = self.structured
-        if level in {"strict", "json_schema"}:
+        if self.sends_schemas:
             named = {"name": "answer", "schema": schema, "strict": level == "strict"}
             body["response_format"] = {"type": "json_schema", "json_schema": named}
             return

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,16 +31,24 @@ class VLLMSettings(BaseModel):
     dtype: str = Field(default="auto", description="such as bfloat16")
     gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1, description="share of the GPU's memory")
     max_model_len: int | None = Field(default=None, ge=1, description="tokens of prompt and answer together")
-    chunk: int = Field(default=2048, ge=1, description="requests that vLLM is given at once")
+    chunk: int = Field(default=2048, ge=1, description="requests that vLLM has at once")
     chat_template_kwargs: Mapping[str, Any] = Field(default={}, description="such as enable_thinking: false")
     engine_args: Mapping[str, Any] = Field(default={}, description="any other argument of vllm.LLM, as it is")
 
 
-class VLLMEngine:
-    """Answers requests with ``LLM.chat``, a chunk at a time.
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request in vLLM's queue, and since when."""
 
-    All that concerns the model happens in one thread of its own: while it generates, the answers of the chunk before are
-    checked and stored. A chunk is many times what vLLM batches, so that the model is seldom less than full.
+    request: Request
+    begin: float
+
+
+class VLLMEngine:
+    """Answers requests with vLLM's own queue: as many are in it as the settings allow, and each that is finished makes room.
+
+    vLLM generates in processes of its own, on and on, as long as its queue holds something. Handing over and fetching
+    happen in one thread, so that finished answers are checked and stored meanwhile.
     """
 
     name = "vllm"
@@ -59,29 +68,19 @@ class VLLMEngine:
         await self._in_thread(self._load)
 
     async def answers(self, requests: Iterable[Request]) -> AsyncGenerator[Answer, None]:
-        """Yield one answer for each request, in order; requests are taken a chunk ahead.
+        """Yield one answer for each request as it comes; a request is taken when an answer has made room for it.
 
         Raises:
             EngineError: vLLM cannot go on.
         """
         remaining = iter(requests)
-        done: Sequence[Answer] = ()
-        chunk = tuple(islice(remaining, self.settings.chunk))
-        while chunk:
-            generating = asyncio.ensure_future(self._in_thread(partial(self._generate, chunk)))
-            try:
-                for answer in done:
-                    yield answer
-                    await asyncio.sleep(0)
-                chunk = tuple(islice(remaining, self.settings.chunk))
-                done = await generating
-            finally:
-                generating.cancel()
-        for answer in done:
-            yield answer
+        asked: dict[str, _Asked] = {}
+        while (new := tuple(islice(remaining, self.settings.chunk - len(asked)))) or asked:
+            for answer in await self._in_thread(partial(self._advance, new, asked)):
+                yield answer
 
     async def close(self) -> None:
-        """Give the GPU back; a chunk that is being generated is given up."""
+        """Give the GPU back; what is being generated is given up."""
         llm, self._llm = self._llm, None
         if llm is not None:
             llm.llm_engine.engine_core.shutdown()
@@ -121,45 +120,53 @@ class VLLMEngine:
             ) from error
         return self._llm
 
-    def _generate(self, requests: Sequence[Request]) -> list[Answer]:
-        """Answer all of them; one that vLLM refuses gets an answer that says why."""
-        begin = time.perf_counter()
+    def _advance(self, new: Sequence[Request], asked: "dict[str, _Asked]") -> list[Answer]:
+        """Hand requests over, and wait until something of what is asked is answered; one that is refused is, at once.
+
+        Args:
+            new: what is asked now.
+            asked: what has been asked and not answered yet, by the numbers that vLLM gives; kept up to date here.
+        """
         llm = self._load()
         default = llm.get_default_sampling_params()
+        template = dict(self.settings.chat_template_kwargs) or None
+        answers = []
         try:
-            outputs = llm.chat(
-                [[{"role": m.role, "content": m.content} for m in r.messages] for r in requests],
-                [_sampling(r, default) for r in requests],
-                use_tqdm=False,
-                chat_template_kwargs=dict(self.settings.chat_template_kwargs) or None,
-            )
-        except _refusals() as error:
-            # Too long, or a schema that it does not know: refused before anything is generated, with all the others.
-            if len(requests) == 1:
-                return [Answer(requests[0].key, None, error=scrub(str(error)))]
-            half = len(requests) // 2
-            return self._generate(requests[:half]) + self._generate(requests[half:])
+            for request in new:
+                messages: Any = [{"role": m.role, "content": m.content} for m in request.messages]
+                begin = time.perf_counter()
+                try:
+                    (number,) = llm.enqueue_chat(
+                        [messages], [_sampling(request, default)], use_tqdm=False, chat_template_kwargs=template
+                    )
+                except _refusals() as error:  # too long, or a schema that it does not know
+                    answers.append(Answer(request.key, None, error=scrub(str(error))))
+                else:
+                    # What comes back has the number without what is appended here to make it unique.
+                    asked[number.partition("-")[0]] = _Asked(request, begin)
+            while asked and not answers:
+                outputs = [output for output in llm.llm_engine.step() if output.finished]
+                answers += [self._answer(asked.pop(o.request_id), o) for o in outputs if o.request_id in asked]
         except Exception as error:  # its engine process died, or ran out of memory
             raise EngineError(
                 f"vLLM gave up: {scrub(str(error)) or type(error).__name__}. Answers so far are kept: put it right, and "
                 "start the same run again. Less memory is taken with engine.gpu_memory_utilization or engine.max_model_len."
             ) from error
-        seconds = (time.perf_counter() - begin) / len(requests)
-        return [self._answer(r, output, seconds) for r, output in zip(requests, outputs, strict=True)]
+        return answers
 
-    def _answer(self, request: Request, output: "vllm.RequestOutput", seconds: float) -> Answer:
+    def _answer(self, asked: "_Asked", output: "vllm.RequestOutput") -> Answer:
         whole = [o for o in output.outputs if o.text and o.finish_reason != "length"]
         said = (whole or output.outputs)[0]
         text = SEPARATOR.join(o.text for o in whole) or said.text
         silence = None if said.text else f"the answer is empty (finish_reason {said.finish_reason})"
         return Answer(
-            key=request.key,
+            key=asked.request.key,
             text=text or None,
             finish_reason=said.finish_reason,
             error=silence,
             prompt_tokens=len(output.prompt_token_ids or ()),
             completion_tokens=sum(len(o.token_ids) for o in output.outputs),
-            seconds=seconds,
+            seconds=time.perf_counter() - asked.begin,
             model=self.model,
             cached_tokens=output.num_cached_tokens or 0,
         )

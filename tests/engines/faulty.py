@@ -81,6 +81,7 @@ class FaultyServer:
         key: what ``Authorization: Bearer`` must hold; None takes anything.
         models: what the server has; an unknown one gets a 404. None takes any name and lists nothing (404).
         unsupported: response formats and fields that get a 400: ``"json_schema"``, ``"strict"``, ``"seed"`` …
+        enforces: a schema that leaves no choice decides the answer.
         ignores_structure: answers in prose unless the message itself asks for JSON.
         ignores: fields that are taken and mean nothing: ``"n"``.
         retry_after: seconds, with the fault ``busy``.
@@ -105,6 +106,7 @@ class FaultyServer:
         models: Iterable[str] | None = ("tiny",),
         unsupported: Iterable[str] = (),
         unsupported_status: int = 400,
+        enforces: bool = True,
         ignores_structure: bool = False,
         ignores: Iterable[str] = (),
         retry_after: float = 0.05,
@@ -123,6 +125,7 @@ class FaultyServer:
         self.models = None if models is None else list(models)
         self.unsupported = set(unsupported)
         self.unsupported_status = unsupported_status
+        self.enforces = enforces
         self.ignores_structure = ignores_structure
         self.ignores = set(ignores)
         self.retry_after = retry_after
@@ -282,12 +285,13 @@ class FaultyServer:
         return {"object": "chat.completion", "model": body["model"], "choices": choices, "usage": usage}
 
     def _choice(self, body: dict[str, Any], fault: str) -> tuple[dict[str, Any], int]:
-        text: str | None = self.caption(body)
+        forced = _forced(body) if self.enforces else None
+        text: str | None = forced or self.caption(body)
         if self.ignores_structure and "JSON" not in body["messages"][-1]["content"]:
             text = "Certainly, here are some captions."
         message: dict[str, Any] = {"role": "assistant", "content": text}
         reason = "stop"
-        if fault in {"wrong_count", "duplicates", "control"}:
+        if fault in {"wrong_count", "duplicates", "control"} and forced is None:
             data = json.loads(text or "")
             captions = data["captions"]
             data["captions"] = {
@@ -327,6 +331,15 @@ class FaultyServer:
 
 
 _PAGE = "<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
+
+
+def _forced(body: Mapping[str, Any]) -> str | None:
+    """Return the one answer that a request's schema allows; None if there are several."""
+    schema = ((body.get("response_format") or {}).get("json_schema") or {}).get("schema") or {}
+    values = {name: kind.get("enum", ()) for name, kind in schema.get("properties", {}).items()}
+    if not values or any(len(allowed) != 1 for allowed in values.values()):
+        return None
+    return json.dumps({name: allowed[0] for name, allowed in values.items()})
 
 
 def _error(

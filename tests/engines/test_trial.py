@@ -36,6 +36,11 @@ def tried(server: FaultyServer, requests: int = 8, **settings: Any) -> Trial:
     return asyncio.run(trial)
 
 
+def plain(body: dict[str, Any]) -> str:
+    """A model that answers as the question says, whatever the schema."""
+    return "Four." if "plus two" in body["messages"][-1]["content"] else careful(body)
+
+
 def advice(trial: Trial) -> str:
     return " / ".join(trial.advice)
 
@@ -43,13 +48,36 @@ def advice(trial: Trial) -> str:
 def test_a_good_server_can_everything_and_there_is_little_to_change() -> None:
     with FaultyServer(caption=careful) as server:
         trial = tried(server)
-        assert len(server.bodies) == 8 + 2
+        assert len(server.bodies) == 8 + 3
     assert trial.usable
-    assert (trial.answered, trial.readable, trial.structure) == (8, 8, "strict")
+    assert (trial.answered, trial.readable, trial.structure, trial.enforced) == (8, 8, "strict", True)
     assert (trial.draws_several, trial.repeats, trial.counts_tokens) == (True, True, True)
     assert trial.agreeing > 0.5 * trial.captions
     assert 0 < trial.median_seconds <= trial.slowest_seconds
     assert trial.advice == ()
+
+
+def test_a_schema_that_is_accepted_and_ignored_is_not_taken_for_one_that_works() -> None:
+    """The answers are in the form asked for all the same: the prompt asks for it too, and the model is able."""
+    with FaultyServer(caption=plain, enforces=False) as server:
+        trial = tried(server)
+    assert (trial.readable, trial.structure, trial.enforced) == (8, "strict", False)
+    assert "saves repairs" in advice(trial)
+
+
+def test_a_model_that_is_told_of_the_schema_in_words_does_not_prove_that_it_is_enforced() -> None:
+    with FaultyServer(caption=careful, unsupported=("json_schema",)) as server:
+        trial = tried(server)
+    assert (trial.structure, trial.enforced) == ("json_object", None)
+
+
+def test_a_proof_that_fails_proves_nothing() -> None:
+    def stubborn(body: dict[str, Any]) -> str:
+        return plain(body).removeprefix("Four.")
+
+    with FaultyServer(caption=stubborn, enforces=False) as server:
+        trial = tried(server)
+    assert (trial.structure, trial.enforced) == ("strict", None)
 
 
 def test_transformers_serve_is_told_apart() -> None:
@@ -121,11 +149,14 @@ def test_several_servers_get_a_row_each_and_one_that_is_not_there_fails_the_tria
     assert "cannot reach" in found[2]["error"]
 
 
-def test_one_server_is_described_in_lines() -> None:
-    with FaultyServer(caption=careful) as server:
+@pytest.mark.parametrize(
+    ("enforces", "said"), [(True, "JSON Schema (strict)"), (False, "JSON Schema accepted, not enforced")]
+)
+def test_one_server_is_described_in_lines(enforces: bool, said: str) -> None:  # noqa: FBT001 - pytest gives it
+    with FaultyServer(caption=plain, enforces=enforces) as server:
         command = ["engine", "test", "--schema", "busi", "--requests", "4", "--set", "engine.model=tiny"]
         shown = CliRunner().invoke(app, [*command, "--set", f"engine.base_url={server.base_url}"])
     assert shown.exit_code == 0, shown.stdout
     assert f"tiny at {server.base_url}" in shown.stdout
-    assert "JSON Schema (strict), several answers at once, repeats with a seed, counts tokens" in shown.stdout
+    assert f"{said}, several answers at once, repeats with a seed, counts tokens" in shown.stdout
     assert "requests/s" in shown.stdout

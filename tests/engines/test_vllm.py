@@ -1,4 +1,4 @@
-"""vLLM in process, where there is no vLLM: settings, messages, and how chunks are handed over.
+"""vLLM in process, where there is no vLLM: settings, messages, and what it is given when.
 
 What vLLM itself does with them is the business of ``tests/integration/test_engines_real.py``.
 """
@@ -38,7 +38,10 @@ class Refused(Exception):  # noqa: N818 - named after what it means
 
 
 class LLM:
-    """As much of ``vllm.LLM`` as is used: a prompt with the word "long" is refused with all that come with it."""
+    """As much of ``vllm.LLM`` as is used: it finishes the last of what it has been given first, one in each step.
+
+    A prompt with the word "long" is refused; one with "crash" is the end of it.
+    """
 
     loaded: "list[LLM]"
 
@@ -46,29 +49,40 @@ class LLM:
         if model == "missing":
             raise OSError("missing is not a local folder and is not a valid model identifier")
         self.arguments = arguments
-        self.chunks: list[int] = []
         self.parameters: list[Any] = []
         self.threads: set[int] = set()
+        self.waiting: dict[str, SimpleNamespace] = {}
+        self.had: list[int] = []
         self.down = threading.Event()
-        self.llm_engine = SimpleNamespace(engine_core=SimpleNamespace(shutdown=self.down.set))
+        core = SimpleNamespace(shutdown=self.down.set)
+        self.llm_engine = SimpleNamespace(engine_core=core, step=self.step)
         LLM.loaded.append(self)
 
     def get_default_sampling_params(self) -> Parameters:
         return Parameters(temperature=0.6, top_p=0.95, top_k=20, min_p=0.0, repetition_penalty=1.0)
 
-    def chat(self, messages: list[Any], parameters: list[Any], **options: Any) -> list[Any]:
+    def enqueue_chat(self, messages: list[Any], parameters: list[Any], **options: Any) -> list[str]:
         self.threads.add(threading.get_ident())
-        texts = [m[-1]["content"] for m in messages]
-        if any("long" in t for t in texts):
+        (conversation,), (drawn,) = messages, parameters
+        text = conversation[-1]["content"]
+        if "long" in text:
             raise Refused("The prompt has 9000 tokens, more than 8192")
-        if any("crash" in t for t in texts):
+        number = str(len(self.parameters))
+        self.parameters.append(drawn)
+        said = [_said(text, i) for i in range(drawn.n)]
+        self.waiting[number] = SimpleNamespace(
+            request_id=number, finished=True, outputs=said, prompt_token_ids=[1, 2, 3], num_cached_tokens=2
+        )
+        return [f"{number}-1a2b3c4d"]
+
+    def step(self) -> list[Any]:
+        self.threads.add(threading.get_ident())
+        assert self.waiting, "vLLM would wait for ever"
+        self.had.append(len(self.waiting))
+        _, last = self.waiting.popitem()
+        if "crash" in last.outputs[0].text:
             raise RuntimeError("CUDA out of memory")
-        self.chunks.append(len(messages))
-        self.parameters += parameters
-        return [
-            SimpleNamespace(outputs=[_said(t, i) for i in range(p.n)], prompt_token_ids=[1, 2, 3], num_cached_tokens=2)
-            for t, p in zip(texts, parameters, strict=True)
-        ]
+        return [SimpleNamespace(request_id="0", finished=False), last]
 
 
 def _said(question: str, number: int) -> SimpleNamespace:
@@ -154,12 +168,18 @@ def test_what_is_not_set_is_left_to_vllm(vllm):
 
 def test_each_answer_belongs_to_its_request_and_the_model_is_loaded_once(vllm):
     answers = ask(VLLMEngine(VLLMSettings(model="m", chunk=4)), requests(10))
-    assert [(a.key, a.text, a.error) for a in answers] == [(f"k{i}", f"About Question {i}", None) for i in range(10)]
+    assert sorted((a.key, a.text, a.error) for a in answers) == [
+        (f"k{i}", f"About Question {i}", None) for i in range(10)
+    ]
     assert (answers[0].prompt_tokens, answers[0].completion_tokens, answers[0].model) == (3, 2, "m")
     assert answers[0].cached_tokens == 2
     (llm,) = vllm.loaded
-    assert llm.chunks == [4, 4, 2]
     assert llm.down.is_set()
+
+
+def test_vllm_has_as_much_to_do_as_it_may_until_there_is_no_more(vllm):
+    ask(VLLMEngine(VLLMSettings(model="m", chunk=4)), requests(10))
+    assert vllm.loaded[0].had == [4] * 7 + [3, 2, 1]
 
 
 def test_the_model_lives_in_one_thread_that_is_not_the_one_that_stores_answers(vllm):
@@ -168,7 +188,7 @@ def test_the_model_lives_in_one_thread_that_is_not_the_one_that_stores_answers(v
     assert thread != threading.get_ident()
 
 
-def test_requests_are_taken_in_the_thread_of_the_consumer_one_chunk_ahead(vllm):
+def test_requests_are_taken_in_the_thread_of_the_consumer_and_none_before_there_is_room(vllm):
     taken: list[int] = []
 
     def watched() -> Iterator[Request]:
@@ -186,7 +206,7 @@ def test_requests_are_taken_in_the_thread_of_the_consumer_one_chunk_ahead(vllm):
         await engine.close()
         return ahead
 
-    assert max(asyncio.run(main())) <= 2 * 2 + 1
+    assert asyncio.run(main()) == [1, 1, 1, 1, 1, 1, 1, 0]
 
 
 def test_what_is_not_set_is_drawn_as_the_model_s_makers_recommend(vllm):
@@ -202,9 +222,10 @@ def test_a_prompt_that_is_too_long_fails_alone_and_the_others_are_answered(vllm)
     for i in (0, 7, 8, 19):
         asked[i] = Request(f"k{i}", (Message("user", "long"),), TRIPLET, 3)
     answers = ask(VLLMEngine(VLLMSettings(model="m", chunk=16)), asked)
-    assert [a.key for a in answers] == [r.key for r in asked]
-    assert [i for i, a in enumerate(answers) if a.error] == [0, 7, 8, 19]
-    assert "9000 tokens" in answers[0].error
+    assert {a.key for a in answers} == {r.key for r in asked}
+    errors = {a.key: a.error or "" for a in answers if a.error}
+    assert sorted(errors) == ["k0", "k19", "k7", "k8"]
+    assert "9000 tokens" in errors["k0"]
 
 
 def test_an_engine_that_dies_stops_the_run_and_answers_before_it_are_kept(vllm):
@@ -221,7 +242,7 @@ def test_an_engine_that_dies_stops_the_run_and_answers_before_it_are_kept(vllm):
 
     with pytest.raises(EngineError, match="vLLM gave up: CUDA out of memory"):
         asyncio.run(main())
-    assert kept == ["k0", "k1", "k2", "k3"]
+    assert kept == ["k1", "k2", "k3"]
 
 
 def test_a_setting_that_does_not_exist_is_refused():
