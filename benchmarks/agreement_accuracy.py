@@ -76,7 +76,7 @@ def _cues() -> tuple[dict[str, Any], list[int]]:
     kinds: list[int] = []
     for kind, text in lexicon.CUES.items():
         for wording in text.split("|"):
-            vb.insert(trie, phrase(wording.strip()), (vb.CUE, len(kinds), False, ()))
+            vb.insert(trie, phrase(wording.strip()), (vb.CUE, len(kinds), False))
             kinds.append(kind)
     return trie, kinds
 

@@ -7,6 +7,7 @@ appearance. Whatever else stands there was invented.
 from collections.abc import Callable
 
 from captioner.agreement import lexicon as lx
+from captioner.agreement.tokens import Tokens
 
 _CAUSES = frozenset((("due", "to"), ("caused", "by"), ("secondary", "to"), ("owing", "to"), ("triggered", "by")))
 _TIMES = frozenset(("after", "despite", "since", "requiring", "following"))
@@ -45,15 +46,18 @@ _ALLOWED = _PLAIN | lx.DETERMINER | lx.IMAGE | lx.EVIDENCE
 _LONGEST = 4
 
 
-def find(words: list[str], known: Callable[[], set[int]], status: list[int]) -> list[tuple[int, int]]:
+def find(tokens: Tokens, known: Callable[[], set[int]], status: list[int]) -> list[tuple[int, int]]:
     """Return where circumstances stand, as ranges of tokens.
 
     Args:
-        words: of the caption.
+        tokens: of the caption.
         known: returns the tokens that the vocabulary knows: findings, places, pictures, states, triggers.
         status: how each token is meant; what is denied is not stated.
     """
-    found = []
+    found: list[tuple[int, int]] = []
+    if _OPENS.isdisjoint(tokens.distinct):
+        return found
+    words = tokens.words
     n = len(words)
     for k in range(1, n - 1):
         if words[k] not in _OPENS:

@@ -25,6 +25,7 @@ from captioner.agreement.vocabulary import (
     Vocabulary,
     Words,
     insert,
+    insert_gap,
     words_of,
 )
 from captioner.schema import Concept, LabelSchema, Library
@@ -127,7 +128,7 @@ class _Builder:
         terms = self._insert_terms()
         structures: list[tuple[tuple[int, frozenset[Words] | None], ...]] = []
         for words, owners in self.structures.items():
-            insert(self.trie, words, (STRUCTURE, len(structures), False, ()))
+            insert(self.trie, words, (STRUCTURE, len(structures), False))
             structures.append(tuple(sorted(owners.items(), key=lambda kv: kv[0])))
         cues = self._insert_cues()
         abnormal = self._insert_states()
@@ -135,8 +136,9 @@ class _Builder:
         modalities = self._insert_modalities()
         scales = [s for s in map(self._scale, sorted({m.group for m in self.meanings if m.group and m.code})) if s]
         for i, text in enumerate(lexicon.SEVERITY):
-            insert(self.trie, phrase(text), (SEVERITY, i, False, ()))
+            insert(self.trie, phrase(text), (SEVERITY, i, False))
         triggers.insert_all(self.trie, TRIGGER)
+        said, signalled = self._words_of_meanings(terms)
         return Vocabulary(
             trie=self.trie,
             meanings=self.meanings,
@@ -151,6 +153,13 @@ class _Builder:
             places=places,
             dataset_words=frozenset(self._dataset_words()),
             known=_ordinary(self.library.ordinary) | words_of(self.trie),
+            said=said,
+            signalled=signalled,
+            by_concept={
+                c: frozenset(i for i in owners if self.meanings[i].concept == c)
+                for c, owners in self.concept_owner.items()
+            },
+            class_anatomies=frozenset(m.anatomy for m in self.meanings if m.code is not None),
         )
 
     def _related(self, sources: Iterable[Concept]) -> set[str]:
@@ -406,13 +415,29 @@ class _Builder:
                     tuple(data["denies"]),
                     segments in self.weak,
                     data["text"],
+                    any(self.meanings[i].code is not None for i in data["meanings"]),
                 )
             )
             starts.setdefault(segments[0], []).append((len(terms) - 1, segments[1:], data["case"]))
         for first, items in starts.items():
             for index, rest, case in items:
-                insert(self.trie, first, (CONCEPT, index, case, rest))
+                if rest:
+                    insert_gap(self.trie, first, (index, case, rest))
+                else:
+                    insert(self.trie, first, (CONCEPT, index, case))
         return terms
+
+    def _words_of_meanings(self, terms: list[Term]) -> tuple[list[frozenset[str]], list[frozenset[str]]]:
+        """Return the words of each meaning's wordings, and those of its signs and denials."""
+        said: list[set[str]] = [set() for _ in self.meanings]
+        signalled: list[set[str]] = [set() for _ in self.meanings]
+        for term in terms:
+            words = phrase(term.text)
+            for i in term.meanings:
+                said[i].update(words)
+            for i in (*term.signs, *term.denies):
+                signalled[i].update(words)
+        return list(map(frozenset, said)), list(map(frozenset, signalled))
 
     # --- language -----------------------------------------------------------------------------------------------
 
@@ -420,16 +445,16 @@ class _Builder:
         cues: list[int] = []
         for kind, text in lexicon.CUES.items():
             for wording in text.split("|"):
-                insert(self.trie, phrase(wording.strip()), (CUE, len(cues), False, ()))
+                insert(self.trie, phrase(wording.strip()), (CUE, len(cues), False))
                 cues.append(kind)
         return cues
 
     def _insert_states(self) -> list[Words]:
         for i, text in enumerate(lexicon.NORMAL_WORDS):
-            insert(self.trie, phrase(text), (NORMAL, i, False, ()))
+            insert(self.trie, phrase(text), (NORMAL, i, False))
         abnormal: list[Words] = []
         for text in lexicon.ABNORMAL_WORDS:
-            insert(self.trie, phrase(text), (ABNORMAL, len(abnormal), False, ()))
+            insert(self.trie, phrase(text), (ABNORMAL, len(abnormal), False))
             abnormal.append(phrase(text))
         return abnormal
 
@@ -467,7 +492,7 @@ class _Builder:
         anatomies: list[frozenset[str]] = []
         for words, places in self.place_words.items():
             case = len(words) == 1 and len(words[0]) <= 3 and words[0] in ("ivc", "cbd")
-            insert(self.trie, words, (ANATOMY, len(anatomies), case, ()))
+            insert(self.trie, words, (ANATOMY, len(anatomies), case))
             anatomies.append(places)
         containers: dict[str, set[str]] = {}
         for key, item in self.library.anatomies.items():
@@ -498,11 +523,11 @@ class _Builder:
             for name in (item.name, *item.synonyms):
                 words = phrase(name)
                 case = len(words) == 1 and name.isupper() and len(name) <= 3
-                insert(self.trie, words, (MODALITY, len(modalities), case and name not in ("CT", "MRI"), ()))
+                insert(self.trie, words, (MODALITY, len(modalities), case and name not in ("CT", "MRI")))
                 modalities.append(family)
         for family, names in triggers.MODALITY_WORDS.items():
             for name in names:
-                insert(self.trie, phrase(name), (MODALITY, len(modalities), name.isupper() and len(name) <= 3, ()))
+                insert(self.trie, phrase(name), (MODALITY, len(modalities), name.isupper() and len(name) <= 3))
                 modalities.append(family)
         return modalities
 

@@ -6,6 +6,12 @@ from captioner.agreement.tokens import phrase
 from captioner.agreement.vocabulary import Vocabulary
 from captioner.schema import Library
 
+_NEUTRAL = frozenset(("bony structure", "osseous structure", "soft tissue")) | frozenset(
+    """bone skin lymph_node gland crypt mucosa duct lobule cortex cortical cord disc media ventricle ventricular lens airway
+    interstitium alveolar alveolus artery vein vessel tooth meningeal dura cup fat muscle cervix tubule ear jaw""".split()
+)
+"""Places that other regions have as well, or words that mean other things too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -30,7 +36,9 @@ class Context:
         places: names of all places that may be mentioned.
         region: those of them that the labels' body regions are or lie in: the picture may be named after these.
         borrowed: the others, which a label's own wording brings along.
-        anatomy: name of the body region.
+        at_home: indices of the names of places that are in order wherever they stand: they name the region, lie in it, or
+        name what other regions have as well.
+    anatomy: name of the body region.
         graded: a label is a step of a scale with words of degree.
         device: a label is a device.
         grants: kinds of detail that the labels' own wordings contain.
@@ -54,6 +62,7 @@ class Context:
     places: frozenset[str]
     region: frozenset[str]
     borrowed: frozenset[str]
+    at_home: frozenset[int]
     anatomy: str
     graded: bool
     device: bool
@@ -71,18 +80,14 @@ def context_of(labels: tuple[int, ...], v: Vocabulary, library: Library) -> Cont
     m = v.meanings
     empty: frozenset[int] = frozenset()
     implied = empty.union(*(m[i].implies for i in labels))
-    concepts = {m[i].concept for i in implied if m[i].concept}
-    allowed = implied.union(*(m[i].allows for i in labels), (i for i, x in enumerate(m) if x.concept in concepts))
-    words = frozenset(
-        word
-        for t in v.terms
-        if not allowed.isdisjoint(t.meanings) or not implied.isdisjoint(t.signs) or not implied.isdisjoint(t.denies)
-        for word in phrase(t.text)
-    )
+    concepts = {c for i in implied if (c := m[i].concept)}
+    allowed = implied.union(*(m[i].allows for i in labels), *(v.by_concept[c] for c in concepts))
+    words: frozenset[str] = frozenset()
+    words = words.union(*(v.said[i] for i in allowed), *(v.signalled[i] for i in implied))
     anatomies = frozenset(m[i].anatomy for i in labels)
     places = anatomies.union(*(v.places.get(a, frozenset()) for a in anatomies))
     region = places
-    elsewhere = {x.anatomy for x in m if x.code is not None} - places
+    elsewhere = v.class_anatomies - places
     places = places.union(*(m[i].places - elsewhere for i in labels))
     modalities = sorted({m[i].modality for i in labels})
     known = [library.modalities[k] for k in modalities if k in library.modalities]
@@ -109,6 +114,13 @@ def context_of(labels: tuple[int, ...], v: Vocabulary, library: Library) -> Cont
         places=places,
         region=region,
         borrowed=places - region,
+        at_home=frozenset(
+            index
+            for index, named in enumerate(v.anatomies)
+            if not named.isdisjoint(region)
+            or not named.isdisjoint(_NEUTRAL)
+            or any(not anatomies.isdisjoint(v.places.get(p, ())) for p in named)
+        ),
         anatomy=regions[0].name if regions else "",
         graded=any(m[i].group in scales and m[i].level is not None for i in labels),
         device=any(k == "device" for k in kinds.values()),

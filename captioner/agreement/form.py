@@ -94,6 +94,7 @@ _DENYING = frozenset(("no", "not", "nor", "without", "never"))
 _CONTRAST = frozenset(("but", "yet", "while", "whereas", "though", "although"))
 _IS = frozenset(("is", "are"))
 """Before and after a contrast: "no X is evident, yet Y is"."""
+_OPEN_ENDS = frozenset((",", ":", ";", "-", "(", "[", "/", "&", "+"))
 _NEVER_LAST = frozenset("the a an of and or with whose their its".split())
 _HANGING_FINE = {
     "for": frozenset(("looked", "searched", "accounted", "tested", "screened", "sought", "evaluated", "assessed", "look", "search", "checked", "known")),
@@ -170,11 +171,10 @@ def problems(text: str, tokens: Tokens) -> list[Problem]:
     original = text
     if "  " in text or "\t" in text:
         text = _BLANKS.sub(" ", text)
-    vocabulary = set(tokens.words)
-    count = sum(1 for w in tokens.words if w[0].isalnum())
-    if not count or not any(len(w) > 1 and w[0].isalpha() for w in vocabulary):
+    words, vocabulary = tokens.words, tokens.distinct
+    if not any(len(w) > 1 and w[0].isalpha() for w in words):
         return [("empty", None)]
-    if count < 2:
+    if _single(words):
         found.append(("too_short", None))
     stripped = text.strip()
     if not _REFUSAL_WORDS.isdisjoint(vocabulary):
@@ -206,13 +206,25 @@ def problems(text: str, tokens: Tokens) -> list[Problem]:
     cut = _cut_off(tokens, stripped)
     if cut:
         found.append(("cut_off", cut))
-    if count > 3 * len(vocabulary) // 2 and _repeats(tokens.words):
+    many = 3 * len(vocabulary) // 2
+    if len(words) > many and sum(1 for w in words if w[0].isalnum()) > many and _repeats(words):
         found.append(("repetition", None))
     if text is not original:
         found = [(kind, span if kind in ("question", "cut_off") else None) for kind, span in found]
     if "\ufffd" in text or "\x00" in text:
         found.append(("encoding", None))
     return found
+
+
+def _single(words: list[str]) -> bool:
+    """Say whether there is one word and no more."""
+    one = False
+    for word in words:
+        if word[0].isalnum():
+            if one:
+                return False
+            one = True
+    return True
 
 
 def _is_list(text: str, stripped: str, *, marked: bool) -> bool:
@@ -242,6 +254,8 @@ def _several(text: str) -> bool:
 
 def _foreign(tokens: Tokens, text: str) -> bool:
     words = tokens.words
+    if text.isascii() and _FOREIGN_ONLY.isdisjoint(tokens.distinct):
+        return False
     foreign = sum(1 for w in words if w in _FOREIGN_ONLY)
     accented = 0
     if not text.isascii():
@@ -264,13 +278,14 @@ _FOREIGN_ONLY = frozenset(form for w in _FOREIGN - _SHARED for form in (w, lemma
 
 def _question(tokens: Tokens) -> tuple[int, int] | None:
     """Return where a question stands: it begins like one and ends like one, or the text ends with its mark."""
-    words, starts, ends = tokens.words, tokens.starts, tokens.ends
+    words = tokens.words
     begin = 0
     n = len(words)
-    for i, word in enumerate(words):
+    for i, word in enumerate(words) if "?" in tokens.distinct else ():
         if word in (".", "!", ";"):
             begin = i + 1
         elif word == "?":
+            starts, ends = tokens.starts, tokens.ends
             attached = i + 1 < n and starts[i + 1] == ends[i] and words[i + 1][0].isalnum()
             if attached:
                 continue
@@ -304,6 +319,8 @@ def _question(tokens: Tokens) -> tuple[int, int] | None:
                 return starts[begin], ends[i]
             begin = i + 1
     first = words[0] if words else ""
+    if first not in _QUESTION_START:
+        return None
     if first == "what" and "?" not in words and any(w in ("is", "are") for w in words[3:]):
         return None  # "What this image shows is a nodule."
     if (
@@ -311,13 +328,13 @@ def _question(tokens: Tokens) -> tuple[int, int] | None:
         and "." not in words[:-1]
         and "," not in words
     ):
-        return starts[0], ends[-1]
+        return tokens.starts[0], tokens.ends[-1]
     if (
         first in ("is", "are", "can", "could", "does", "would", "should", "has", "have")
         and words[1:2]
         and words[1] in ("the", "there", "this", "you", "a", "it", "any", "an", "these")
     ):
-        return starts[0], ends[-1]
+        return tokens.starts[0], tokens.ends[-1]
     return None
 
 
@@ -329,9 +346,9 @@ def _cut_off(tokens: Tokens, stripped: str) -> tuple[int, int] | None:
     if last < 0:
         return None
     word = words[last]
-    span = (tokens.starts[last], tokens.ends[last])
-    if word in (",", ":", ";", "-", "(", "[", "/", "&", "+") or _ARTICLE_END.search(stripped[-12:]):
-        return span
+    plain = stripped[-2:-1] if stripped[-1] == "." else stripped[-1]
+    if word in _OPEN_ENDS or (not plain.isalnum() and _ARTICLE_END.search(stripped[-12:])):
+        return tokens.starts[last], tokens.ends[last]
     named = word == "a" and last > 0 and words[last - 1] in ("grade", "type", "class", "category", "stage", "group")
     if word in _HANGING and last > 0 and not named:
         fine = _HANGING_FINE.get(word)
@@ -341,8 +358,8 @@ def _cut_off(tokens: Tokens, stripped: str) -> tuple[int, int] | None:
         )
         after_denial = word == "either" and not _DENYING.isdisjoint(words[:last])
         if not (fronted or elliptic or after_denial) and (fine is None or not ("*" in fine or words[last - 1] in fine)):
-            return span
-    for k in range(1, last):
+            return tokens.starts[last], tokens.ends[last]
+    for k in range(1, last) if "." in tokens.distinct and words.index(".") < last else ():
         if (
             words[k] == "."
             and words[k - 1] in _NEVER_LAST
@@ -351,7 +368,7 @@ def _cut_off(tokens: Tokens, stripped: str) -> tuple[int, int] | None:
         ):
             return tokens.starts[k - 1], tokens.ends[k - 1]
     if stripped.count("(") > stripped.count(")") or stripped.count("[") > stripped.count("]"):
-        return span
+        return tokens.starts[last], tokens.ends[last]
     return None
 
 

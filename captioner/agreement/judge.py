@@ -1,5 +1,6 @@
 """The judge: what a caption says, held against its labels, rule by rule."""
 
+import functools
 from collections.abc import Callable, Iterable
 
 from captioner.agreement import lexicon as lx
@@ -7,6 +8,7 @@ from captioner.agreement.compiling import STATE_WORDS
 from captioner.agreement.context import Context
 from captioner.agreement.issues import Issue
 from captioner.agreement.reader import Mention, Reading
+from captioner.agreement.tokens import Kind
 from captioner.agreement.vocabulary import Meaning, Vocabulary
 
 Accept = Callable[[int], tuple[str, ...]]
@@ -43,6 +45,8 @@ _NO_DISEASE = frozenset(
     acidosis homeostasis stasis cholestasis metastasis""".split()
 )
 """Words with such an ending that name a process, a shape or a feature rather than a disease."""
+
+DISEASES = Kind(lambda w: w.endswith(_DISEASE_ENDINGS) and len(w) > _SHORTEST_DISEASE and w not in _NO_DISEASE)
 
 _LOOKS_SO = frozenset("pale pallor raised elevated blurred blurring".split())
 """Words of state that may as well describe how an organ looks in health."""
@@ -188,7 +192,7 @@ class Judge:
 
     def degree(self, label: int, m: Mention) -> None:
         """Note a degree that is not the label's own: "mild" for severe hypertensive retinopathy."""
-        mine = {_DEGREE_OF[w] for w in self.m[label].name.split() if w in _DEGREE_OF}
+        mine = _degrees(self.m[label].name)
         if not mine or self.m[label].group in self.context.groups:
             return
         words = self.reading.tokens.words
@@ -204,17 +208,15 @@ class Judge:
         """Refuse words with the form of a disease's name that nothing in the vocabulary knows: "due to arteritis"."""
         if not self.context.labels:
             return
-        words, status = self.reading.tokens.words, self.reading.scopes.status
-        ends = self.reading.tokens.ends
-        for k, word in enumerate(words):
+        tokens, status = self.reading.tokens, self.reading.scopes.status
+        diseases = [w for w in DISEASES.among(tokens.distinct) if w not in self.context.words]
+        for k, word in enumerate(tokens.words) if diseases else ():
             if (
-                word.endswith(_DISEASE_ENDINGS)
-                and len(word) > _SHORTEST_DISEASE
-                and word not in self.context.words
+                word in diseases
                 and not any(m.start <= k < m.end for m in self.reading.mentions)
-                and word not in _NO_DISEASE
                 and status[k] in (lx.AFFIRMED, lx.HEDGED)
-                and self.caption[ends[k] - 4 : ends[k]].lower() != "oses"  # "exposes", in the form that tokens have
+                # "exposes", in the form that tokens have
+                and self.caption[tokens.ends[k] - 4 : tokens.ends[k]].lower() != "oses"
             ):
                 fix = f'Leave out "{word}": the labels do not hold it.'
                 self.add("unsupported_finding", fix, tokens=(k, k + 1))
@@ -548,6 +550,12 @@ def _elsewhere(mine: Meaning, other: Meaning) -> bool:
     if not mine.seats or not other.seats or mine.seats & other.seats:
         return False
     return mine.name.split()[-1] == other.name.split()[-1]
+
+
+@functools.cache
+def _degrees(name: str) -> frozenset[int]:
+    """Return the degrees that a class's name holds."""
+    return frozenset(_DEGREE_OF[w] for w in name.split() if w in _DEGREE_OF)
 
 
 def _capital(text: str) -> str:

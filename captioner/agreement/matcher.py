@@ -4,7 +4,7 @@ from typing import Any
 
 from captioner.agreement.lexicon import BE, IMAGE, PREPOSITIONS
 from captioner.agreement.tokens import Tokens
-from captioner.agreement.vocabulary import CONCEPT, ENTRIES, IS, Words
+from captioner.agreement.vocabulary import CONCEPT, ENTRIES, GAPS, IS, LASTS, Words
 
 Hit = tuple[int, int, int]
 """First token, token after the last, index into the layer's table."""
@@ -42,9 +42,9 @@ def match(tokens: Tokens, trie: dict[str, Any]) -> tuple[list[list[Hit]], list[G
     layers: list[list[Hit]] = [[] for _ in range(LAYERS)]
     gaps: list[GapHit] = []
     ends = [0] * LAYERS
-    there = set(words)
+    there = tokens.distinct
     if not BE.isdisjoint(there):
-        there.add(IS)
+        there |= {IS}
     get = trie.get
     for i in range(n):
         node = get(words[i])
@@ -53,20 +53,20 @@ def match(tokens: Tokens, trie: dict[str, Any]) -> tuple[list[list[Hit]], list[G
         best: dict[int, Hit] | None = None
         j = i + 1
         while True:
-            entries = node.get(ENTRIES)
-            if entries:
-                for layer, index, case, rest in entries:
+            # Most wordings in several pieces end in a word that is not there at all.
+            if LASTS in node and not there.isdisjoint(node[LASTS]):
+                ahead = [gap for last in there & node[LASTS] for gap in node[GAPS][last]]
+                if len(ahead) > 1:
+                    ahead.sort()
+                for index, case, rest in ahead:
                     if case and not _capitals(tokens, i, j, shortest):
                         continue
-                    if rest:
-                        # Most wordings in several pieces end in a word that is not there at all.
-                        if rest[-1][0] not in there:
-                            continue
-                        found = _follow(words, j, n, rest)
-                        if found is not None:
-                            gaps.append((i, j, found[0], found[1], index))
-                        continue
-                    if j > ends[layer] or layer != CONCEPT:
+                    found = _follow(words, j, n, rest)
+                    if found is not None:
+                        gaps.append((i, j, found[0], found[1], index))
+            if ENTRIES in node:
+                for layer, index, case in node[ENTRIES]:
+                    if j > ends[layer] and not (case and not _capitals(tokens, i, j, shortest)):
                         if best is None:
                             best = {layer: (i, j, index)}
                         else:
@@ -79,7 +79,7 @@ def match(tokens: Tokens, trie: dict[str, Any]) -> tuple[list[list[Hit]], list[G
             j += 1
         if best is not None:
             for layer, hit in best.items():
-                if hit[1] > ends[layer] and (i >= ends[layer] or (layer == CONCEPT and _outgrows(hit, layers[layer]))):
+                if i >= ends[layer] or (layer == CONCEPT and _outgrows(hit, layers[layer])):
                     layers[layer].append(hit)
                     ends[layer] = hit[1]
     return layers, gaps

@@ -1,6 +1,7 @@
 """What a caption says: findings with how they are meant, states of organs, places, ways of imaging."""
 
 import itertools
+import operator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ _SERVICES = frozenset(
 )
 _JOINS = frozenset(("and", "or", ",", "/", "nor", "but"))
 _JOINTS = _JOINS | frozenset(("not", "rather", "than", "instead", "of", "as", "well", "opposed", "to"))
+_INSERTS = frozenset(("(", ","))
 _IN_OTHER_WORDS = frozenset(("i", "ie", "that", "or", "also", "namely"))
 _BREAKS = lx.STOP | frozenset(("no", "without"))
 _OPENS_NOUN = lx.DETERMINER | lx.PARTICIPLE | frozenset(("with", "of", ":"))
@@ -110,6 +112,9 @@ def read(tokens: Tokens, vocabulary: vb.Vocabulary) -> Reading:
     return _Reader(tokens, vocabulary).read()
 
 
+_START = operator.attrgetter("start")
+
+
 class _Reader:
     def __init__(self, tokens: Tokens, vocabulary: vb.Vocabulary) -> None:
         self.tokens = tokens
@@ -117,23 +122,31 @@ class _Reader:
         self.vocabulary = vocabulary
         self.layers, self.gaps = matcher.match(tokens, vocabulary.trie)
         self.scopes = scope.resolve(tokens, self.layers[vb.CUE], vocabulary.cues)
+        self.named: tuple[set[int], dict[int, int]] | None = None
 
     def read(self) -> Reading:
         layers = self.layers
         self.share_words()
         mentions = self.contiguous()
-        covered = {k for m in mentions if m.meanings and not m.denial for k in range(m.start, m.end)}
-        mentions += self.discontinuous()
-        structured, used = self.structured()
-        mentions += structured
+        covered: set[int] = set()
+        used: set[int] = set()
+        if layers[vb.NORMAL] or layers[vb.ABNORMAL]:
+            covered = {k for m in mentions if m.meanings and not m.denial for k in range(m.start, m.end)}
+        if self.gaps:
+            mentions += self.discontinuous()
+        if layers[vb.STRUCTURE] and (layers[vb.NORMAL] or layers[vb.ABNORMAL]):
+            structured, used = self.structured()
+            mentions += structured
         if self.vocabulary.scales:
             mentions += [
                 Mention(start, end, owners, frozenset(), status, cue, graded=True)
-                for start, end, owners, status, cue in scales.read(self.words, self.scopes, self.vocabulary.scales)
+                for start, end, owners, status, cue in scales.read(self.tokens, self.scopes, self.vocabulary.scales)
             ]
-        mentions.sort(key=lambda m: m.start)
+        if len(mentions) > 1:
+            mentions.sort(key=_START)
         self.generic(mentions)
-        self.alternatives(mentions)
+        if "or" in self.tokens.distinct:
+            self.alternatives(mentions)
         reading = Reading(
             self.tokens,
             self.scopes,
@@ -142,8 +155,8 @@ class _Reader:
             modalities=layers[vb.MODALITY],
             triggers=layers[vb.TRIGGER],
         )
-        reading.abnormal = [h for h in layers[vb.ABNORMAL] if h[0] not in used and h[0] not in covered]
         if layers[vb.NORMAL] or layers[vb.ABNORMAL]:
+            reading.abnormal = [h for h in layers[vb.ABNORMAL] if h[0] not in used and h[0] not in covered]
             states = States(
                 self.words,
                 self.scopes,
@@ -156,19 +169,22 @@ class _Reader:
             reading.normal = states.normal(layers[vb.NORMAL])
             reading.normal += states.without_abnormality(layers[vb.ABNORMAL], self.vocabulary.abnormal, used)
             # "normal apart from a cataract" calls only the rest normal.
-            kinds = self.vocabulary.cues
-            spared = {
-                self.scopes.sentence[start]
-                for start, _, index in self.scopes.cues
-                if kinds[index] == lx.EXCEPT and self.words[start] != "only"
-            }
-            if spared:
-                reading.normal = [s for s in reading.normal if self.scopes.sentence[s.start] not in spared]
+            if reading.normal and self.scopes.cues:
+                kinds = self.vocabulary.cues
+                spared = {
+                    self.scopes.sentence[start]
+                    for start, _, index in self.scopes.cues
+                    if kinds[index] == lx.EXCEPT and self.words[start] != "only"
+                }
+                if spared:
+                    reading.normal = [s for s in reading.normal if self.scopes.sentence[s.start] not in spared]
         return reading
 
     def status(self, ranges: tuple[tuple[int, int], ...], inner: tuple[int, int]) -> tuple[int, int]:
         """Return how a mention is meant; cues that are part of its own wording do not count."""
         scopes = self.scopes
+        if scopes.plain:
+            return lx.AFFIRMED, -1
         status, by = scopes.status, scopes.by
         best, cue = lx.AFFIRMED, -1
         for lo, hi in ranges:
@@ -197,9 +213,10 @@ class _Reader:
         concepts = self.layers[vb.CONCEPT]
         n = len(words)
         added: list[Hit] = []
-        ends = {h[1] for h in concepts}
-        starts = {h[0] for h in concepts}
-        for s, e, index in concepts:
+        joined = concepts if not _JOINTS.isdisjoint(self.tokens.distinct) else []
+        ends = {h[1] for h in joined}
+        starts = {h[0] for h in joined}
+        for s, e, index in joined:
             if s > 1 and words[s - 1] in _JOINTS and self.vocabulary.terms[index].meanings:
                 hit = self.shared_head(s, e, ends)
                 if hit is not None:
@@ -208,7 +225,7 @@ class _Reader:
                 found = self.lookup((*words[s : e - 1], words[e + 1]))
                 if found is not None:
                     added.append((e + 1, e + 2, found))
-        for k in range(1, n - 3):
+        for k in range(1, n - 3) if not _INSERTS.isdisjoint(self.tokens.distinct) else ():
             if k > 1 and words[k] == "not" and words[k - 1] == ",":
                 added += self.parenthesis(k)
             elif words[k] == "(" or (words[k] == "," and words[k + 1] in _IN_OTHER_WORDS):
@@ -272,8 +289,8 @@ class _Reader:
             node = node.get(word)
             if node is None:
                 return None
-        for layer, index, _, rest in node.get(vb.ENTRIES, ()):
-            if layer == vb.CONCEPT and not rest:
+        for layer, index, _ in node.get(vb.ENTRIES, ()):
+            if layer == vb.CONCEPT:
                 return int(index)
         return None
 
@@ -289,10 +306,10 @@ class _Reader:
             runs_on = start < reach and by_class
             if end > reach:
                 reach = end
-                by_class = any(self.vocabulary.meanings[i].code is not None for i in term.meanings)
+                by_class = term.of_class
             if runs_on or not (term.meanings or term.signs or term.denies):
                 continue
-            if any(s <= start and e >= end and e - s > end - start for s, e, _ in places):
+            if places and any(s <= start and e >= end and e - s > end - start for s, e, _ in places):
                 continue
             status, cue = self.status(((start, end),), (start, end))
             if status == lx.AFFIRMED:
@@ -420,7 +437,7 @@ class _Reader:
         """Take definitions for what they are: "Pneumonia is an infection that …" says nothing of this image."""
         words = self.words
         for m in mentions:
-            if m.status != lx.AFFIRMED:
+            if m.status != lx.AFFIRMED or (m.start > 1 and len(self.scopes.sentences) == 1):
                 continue
             a, b = self.scopes.sentences[self.scopes.sentence[m.start]]
             begins = m.start == a or (m.start == a + 1 and words[a] in lx.DETERMINER)
@@ -438,8 +455,6 @@ class _Reader:
     def alternatives(self, mentions: list[Mention]) -> None:
         """Doubt both sides of an "or" that nothing denies."""
         words = self.words
-        if "or" not in words:
-            return
         affirmed = [m for m in mentions if m.status == lx.AFFIRMED and m.meanings]
         for left, right in itertools.pairwise(affirmed):
             between = words[left.end : right.start]
@@ -498,7 +513,16 @@ class _Reader:
         """Say whether a noun phrase names no rival of a finding: the picture, a place, a word of abnormality, a finding."""
         if any(w in lx.IMAGE for w in self.words[start:end]):
             return True
-        layers = (vb.CONCEPT, vb.ABNORMAL, vb.NORMAL, vb.MODALITY, vb.CUE, vb.SEVERITY, vb.TRIGGER)
-        if any(h[0] < end and h[1] > start for layer in layers for h in self.layers[layer]):
-            return True
-        return any(h[1] == end and h[0] >= start for layer in (vb.ANATOMY, vb.STRUCTURE) for h in self.layers[layer])
+        named, places = self.named_tokens()
+        return not named.isdisjoint(range(start, end)) or places.get(end, -1) >= start
+
+    def named_tokens(self) -> tuple[set[int], dict[int, int]]:
+        """Return the tokens of all findings, states, pictures and cues, and where the places begin, by their ends."""
+        if self.named is None:
+            layers = (vb.CONCEPT, vb.ABNORMAL, vb.NORMAL, vb.MODALITY, vb.CUE, vb.SEVERITY, vb.TRIGGER)
+            tokens = {k for layer in layers for h in self.layers[layer] for k in range(h[0], h[1])}
+            places: dict[int, int] = {}
+            for start, end, _ in itertools.chain(self.layers[vb.ANATOMY], self.layers[vb.STRUCTURE]):
+                places[end] = max(start, places.get(end, -1))
+            self.named = tokens, places
+        return self.named

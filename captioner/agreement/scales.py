@@ -2,6 +2,7 @@
 
 from captioner.agreement import lexicon as lx
 from captioner.agreement.scope import Scopes
+from captioner.agreement.tokens import Tokens
 from captioner.agreement.vocabulary import Scale
 
 _BEFORE_NUMBER = frozenset(
@@ -19,10 +20,15 @@ Graded = tuple[int, int, tuple[int, ...], int, int]
 """First token, token after the last, meanings, status, cue."""
 
 
-def read(words: list[str], scopes: Scopes, scales: list[Scale]) -> list[Graded]:
+def read(tokens: Tokens, scopes: Scopes, scales: list[Scale]) -> list[Graded]:
     """Return what the words of degree of a caption assert or deny."""
+    words, distinct = tokens.words, tokens.distinct
     found: list[Graded] = []
+    numbered = not lx.NUMBERS.keys().isdisjoint(distinct) or any(map(str.isdigit, distinct))
+    graded = "proliferative" in distinct
     for scale in scales:
+        if not (graded or (numbered and scale.levels) or not scale.words.keys().isdisjoint(distinct)):
+            continue
         for i, word in enumerate(words):
             compared = scopes.compared[i]
             if word == "proliferative" and i and words[i - 1] == "pre":

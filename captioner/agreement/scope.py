@@ -15,7 +15,10 @@ _REACH = 64
 """No scope reaches further than this many tokens."""
 
 _ABBREVIATED = frozenset("e g i vs versus approx dr fig cf eg ie resp incl st".split())
+_OTHER_CLOSING = frozenset(("?", ";", "!"))
+_CLOSING = _OTHER_CLOSING | {"."}
 _HARD = frozenset((":", ";", "(", ")", "[", "]", "-", '"'))
+_ASKING = frozenset(("?", "for"))
 _LEAVING_OPEN = frozenset("may might could believed thought felt assumed would".split())
 _AUXILIARY = frozenset("cannot not can to could should may might would".split())
 _AFTER_PREDICATE = frozenset((".", ",", ";", ":", "and", "but", "on", "in", "?", "by", "here"))
@@ -50,7 +53,8 @@ _STATUS = {
 class Scopes:
     """For each token its status, the cue that gave it (an index into ``cues``), and the sentence it stands in.
 
-    ``compared`` marks words behind a comparison ("more than mild"), which denies a degree but not a disease.
+    ``compared`` marks words behind a comparison ("more than mild"), which denies a degree but not a disease. Where ``plain``,
+    everything is affirmed.
     """
 
     status: list[int]
@@ -59,15 +63,19 @@ class Scopes:
     sentences: list[tuple[int, int]]
     compared: list[int]
     cues: list[Hit]
+    plain: bool = True
 
 
 def sentences(tokens: Tokens) -> list[tuple[int, int]]:
     """Return the sentences as ranges of tokens; a semicolon and a line break end one as well."""
-    words, starts, ends, text = tokens.words, tokens.starts, tokens.ends, tokens.text
-    found: list[tuple[int, int]] = []
-    begin = 0
+    words, text = tokens.words, tokens.text
     n = len(words)
     multiline = "\n" in text
+    if not multiline and (_CLOSING.isdisjoint(tokens.distinct) or _closes_once(words, tokens.distinct)):
+        return [(0, n)] if n else []
+    starts, ends = tokens.starts, tokens.ends
+    found: list[tuple[int, int]] = []
+    begin = 0
     for i, word in enumerate(words):
         if word == ".":
             close = i + 1 == n or starts[i + 1] > ends[i]
@@ -85,6 +93,11 @@ def sentences(tokens: Tokens) -> list[tuple[int, int]]:
     return found
 
 
+def _closes_once(words: list[str], distinct: frozenset[str]) -> bool:
+    """Say whether a single full stop, at the end, is all that ends a sentence."""
+    return words[-1] == "." and words.count(".") == 1 and _OTHER_CLOSING.isdisjoint(distinct)
+
+
 def resolve(tokens: Tokens, cues: list[Hit], kinds: list[int]) -> Scopes:
     """Return how each token is meant.
 
@@ -100,7 +113,8 @@ def resolve(tokens: Tokens, cues: list[Hit], kinds: list[int]) -> Scopes:
         if number:
             sentence[a:b] = [number] * (b - a)
     scopes = Scopes([lx.AFFIRMED] * n, [-1] * n, sentence, parts, [-1] * n, cues)
-    if cues or "?" in tokens.words or "for" in tokens.words:
+    if cues or "?" in tokens.distinct or "for" in tokens.distinct:
+        scopes.plain = False
         _Machine(tokens, scopes, kinds).run()
     return scopes
 
@@ -118,6 +132,8 @@ class _Machine:
         for number, (start, end, index) in enumerate(scopes.cues):
             a, b = scopes.sentences[scopes.sentence[start]]
             self.cue(number, self.kinds[index], (start, end), (a, b))
+        if _ASKING.isdisjoint(self.tokens.distinct):
+            return
         for i, word in enumerate(self.words):
             if word == "?":
                 self.question_mark(i)

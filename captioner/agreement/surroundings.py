@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from captioner.agreement import circumstances, details
 from captioner.agreement import lexicon as lx
 from captioner.agreement.judge import Judge
+from captioner.agreement.tokens import Kind
 from captioner.schema import Attribute
 
 _RADIOLOGICAL = frozenset(
@@ -19,11 +20,8 @@ _FORMS = frozenset(("shaped", "like", "sign"))
 _OPERATIONS = ("ectomy", "plasty", "otomy", "ostomy", "umab", "ximab", "ercept", "tinib", "cillin", "trexate")
 """Endings of operations, and of drugs."""
 
-_NEUTRAL = frozenset(("bony structure", "osseous structure", "soft tissue")) | frozenset(
-    """bone skin lymph_node gland crypt mucosa duct lobule cortex cortical cord disc media ventricle ventricular lens airway
-    interstitium alveolar alveolus artery vein vessel tooth meningeal dura cup fat muscle cervix tubule ear jaw""".split()
-)
-"""Places that other regions have as well, or words that mean other things too."""
+_TELLING = Kind(lambda w: w.endswith(_OPERATIONS) or w in _BODY_SITES or any(map(str.isdigit, w[-2:])))
+"""Words that may give a detail away by their form."""
 
 
 def judge(j: Judge, attributes: Mapping[str, str], known: Mapping[str, Attribute]) -> None:
@@ -58,18 +56,16 @@ def _modality(j: Judge) -> None:
 
 
 def _anatomy(j: Judge, attributes: Mapping[str, str], known: Mapping[str, Attribute]) -> None:
-    places = j.v.places
     good = j.context.places
     mine = j.context.anatomies
     status = j.reading.scopes.status
     words = j.reading.tokens.words
+    at_home = j.context.at_home
     for start, end, index in j.reading.anatomies:
-        named = j.v.anatomies[index]
+        if index in at_home or (j.v.anatomies[index] & good and not _in_picture(j, start)):
+            continue
         if end < len(words) and words[end] in _FORMS:
             continue  # "meniscus-shaped"
-        inside = any(mine & places.get(p, frozenset()) for p in named)
-        if named & j.context.region or named & _NEUTRAL or inside or (named & good and not _in_picture(j, start)):
-            continue
         if "skin" in mine and not _inside_allowed(j, start, end) and status[start] != lx.NEGATED:
             _body_site(j, start, end, attributes, known)
             continue
@@ -129,7 +125,10 @@ def _details(j: Judge, attributes: Mapping[str, str], known: Mapping[str, Attrib
             j.add("invented_detail", fix, tokens=(d.start, d.end), detail=d.kind, level=level)
     spine = "spine" in context.anatomies
     skin = "skin" in context.anatomies
-    for k, word in enumerate(words):
+    telling = _TELLING.among(reading.tokens.distinct)
+    for k, word in enumerate(words) if telling else ():
+        if word not in telling:
+            continue
         if word.endswith(_OPERATIONS) and "treatment" not in context.grants and not _inside_allowed(j, k, k + 1):
             j.add("invented_detail", "Leave out the treatment.", tokens=(k, k + 1), detail="treatment")
         elif skin and word in _BODY_SITES and not _inside_allowed(j, k, k + 1):
@@ -150,14 +149,14 @@ def _details(j: Judge, attributes: Mapping[str, str], known: Mapping[str, Attrib
         found.update(k for k, word in enumerate(words) if word in context.words)
         return found
 
-    for start, end in circumstances.find(words, understood, reading.scopes.status):
+    for start, end in circumstances.find(reading.tokens, understood, reading.scopes.status):
         text = j.caption[slice(*reading.span(start, end))]
         j.add(
             "invented_detail", f'Leave out "{text}": the labels do not say so.', tokens=(start, end), detail="history"
         )
     for name in j.v.dataset_words:
         size = len(name)
-        for k in range(len(words) - size + 1):
+        for k in range(len(words) - size + 1) if reading.tokens.distinct.issuperset(name) else ():
             if words[k] == name[0] and tuple(words[k : k + size]) == name:
                 j.add("invented_detail", "Do not name the dataset.", tokens=(k, k + size), detail="dataset")
 

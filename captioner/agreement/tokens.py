@@ -6,7 +6,8 @@ vocabularies) go through the same functions: a lemma that is no English word ("l
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 _TOKEN = re.compile(
     r"""
@@ -30,43 +31,92 @@ _INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\x00-\x08
 
 @dataclass(slots=True)
 class Tokens:
-    """A text's words; ``starts`` and ``ends`` are character offsets into the original text."""
+    """A text's words.
+
+    Attributes:
+        text: the original.
+        words: normalised, in order.
+        distinct: the same, each once: what most rules ask first is whether any word that they know is there.
+    """
 
     text: str
     words: list[str]
-    starts: list[int]
-    ends: list[int]
+    distinct: frozenset[str] = field(init=False)
+    _places: tuple[list[int], list[int]] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        """Collect the distinct words."""
+        self.distinct = frozenset(self.words)
 
     def __len__(self) -> int:
         """Return the number of tokens."""
         return len(self.words)
+
+    @property
+    def starts(self) -> list[int]:
+        """For each token the first of its characters in the original text."""
+        return (self._places or self._locate())[0]
+
+    @property
+    def ends(self) -> list[int]:
+        """For each token the character after its last in the original text."""
+        return (self._places or self._locate())[1]
+
+    def _locate(self) -> tuple[list[int], list[int]]:
+        """Find the tokens' places: only texts of several sentences, and those at fault, need them."""
+        plain, origins = (self.text, None) if _is_plain(self.text) else _normalise(self.text)
+        starts: list[int] = []
+        ends: list[int] = []
+        for match in _TOKEN.finditer(plain):
+            start, end = match.span()
+            raw = match.group()
+            size = len(_forms.get(raw) or _learn(raw))
+            if origins is not None:
+                start, end = origins[start][0], origins[end - 1][1]
+            starts.extend([start] * size)
+            ends.extend([end] * size)
+        self._places = starts, ends
+        return self._places
 
     def hyphenated(self, i: int) -> bool:
         """Say whether token ``i`` is joined to the one before it: ``free`` in ``tumour-free``."""
         return i > 0 and self.starts[i] == self.ends[i - 1] + 1 and not self.text[self.ends[i - 1]].isspace()
 
 
+class Kind:
+    """Words that have something in common, such as an ending. Each is looked at once, since most come again and again.
+
+    Args:
+        holds: says whether a word belongs.
+    """
+
+    def __init__(self, holds: Callable[[str], bool]) -> None:
+        self._holds = holds
+        self._others: set[str] = set()
+
+    def among(self, words: frozenset[str]) -> list[str]:
+        """Return those that belong."""
+        found = []
+        for word in words - self._others:
+            if self._holds(word):
+                found.append(word)
+            elif len(self._others) < _FORMS_LIMIT:
+                self._others.add(word)
+        return found
+
+
 def tokenize(text: str) -> Tokens:
     """Return the tokens of any text, in one pass."""
-    plain, places = (text, None) if text.isascii() and not _INVISIBLE.search(text) else _normalise(text)
     words: list[str] = []
-    starts: list[int] = []
-    ends: list[int] = []
-    for match in _TOKEN.finditer(plain):
-        raw = match.group()
-        forms = _forms.get(raw) or _learn(raw)
-        start, end = match.span()
-        if places is not None:
-            start, end = places[start][0], places[end - 1][1]
-        if len(forms) == 1:
-            words.append(forms[0])
-            starts.append(start)
-            ends.append(end)
-        else:
-            words.extend(forms)
-            starts.extend([start] * len(forms))
-            ends.extend([end] * len(forms))
-    return Tokens(text, words, starts, ends)
+    # No token crosses white space, and most pieces of a text have been seen before.
+    for piece in (text if _is_plain(text) else _normalise(text)[0]).split():
+        words += _forms.get(piece) or _learn(piece)
+    return Tokens(text, words)
+
+
+def _is_plain(text: str) -> bool:
+    """Say whether a text is in its compatibility form already."""
+    return text.isascii() and (text.isprintable() or not _INVISIBLE.search(text))
 
 
 def phrase(text: str) -> tuple[str, ...]:
@@ -101,13 +151,14 @@ def _normalise(text: str) -> tuple[str, list[tuple[int, int]]]:
 
 _forms: dict[str, tuple[str, ...]] = {}
 _FORMS_LIMIT = 200_000
+_LONGEST_KEPT = 40
 
 
-def _learn(raw: str) -> tuple[str, ...]:
-    """Return the normalised words that a raw token stands for, and remember them."""
-    forms = _analyse(raw.lower())
-    if len(_forms) < _FORMS_LIMIT and len(raw) <= 40:
-        _forms[raw] = forms
+def _learn(piece: str) -> tuple[str, ...]:
+    """Return the normalised words of a piece of text without white space, and remember them."""
+    forms = tuple(form for raw in _TOKEN.findall(piece) for form in _analyse(raw.lower()))
+    if len(_forms) < _FORMS_LIMIT and len(piece) <= _LONGEST_KEPT:
+        _forms[piece] = forms
     return forms
 
 

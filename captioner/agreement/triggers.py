@@ -69,7 +69,7 @@ TRIGGERS: tuple[Trigger, ...] = tuple(t for _, t in _ALL)
 def insert_all(trie: dict[str, Any], layer: int) -> None:
     """Put every trigger into a trie."""
     for i, (words, (_, rule, _)) in enumerate(_ALL):
-        insert(trie, words, (layer, i, rule == UPPER, ()))
+        insert(trie, words, (layer, i, rule == UPPER))
 
 
 ALWAYS_WORDS = {words: kind for words, (kind, rule, _) in _ALL if rule in (ALWAYS, PROOF)}

@@ -18,11 +18,11 @@ def judge(j: Judge, attributes: Mapping[str, str]) -> None:
         j: takes the issues.
         attributes: the image's metadata, name → value, which a caption may state.
     """
-    known = j.v.known
-    words = j.reading.tokens.words
-    strange = [i for i, word in enumerate(words) if word not in known and any(map(str.isalpha, word))]
-    if not strange:
+    unknown = {word for word in j.reading.tokens.distinct - j.v.known if any(map(str.isalpha, word))}
+    if not unknown:
         return
+    words = j.reading.tokens.words
+    strange = [i for i, word in enumerate(words) if word in unknown]
     stated = {word for value in attributes.values() for word in tokenize(value).words}
     noted = {i for span in _spans(j) for i in range(*span)}
     runs: list[list[int]] = []

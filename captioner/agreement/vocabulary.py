@@ -8,14 +8,23 @@ from typing import Any
 CONCEPT, CUE, NORMAL, ABNORMAL, ANATOMY, MODALITY, TRIGGER, SEVERITY, STRUCTURE = range(9)
 
 Words = tuple[str, ...]
-Entry = tuple[int, int, bool, tuple[Words, ...]]
-"""Layer, index into the layer's table, whether capitals matter, and the segments that must follow within a gap."""
+Entry = tuple[int, int, bool]
+"""Layer, index into the layer's table, and whether capitals matter."""
+
+Gap = tuple[int, bool, tuple[Words, ...]]
+"""Term, whether capitals matter, and the segments that must follow within a gap."""
 
 IS = "="
 """As a segment of a discontinuous wording: a form of "to be" stands here. No token is an equals sign within a word."""
 
 ENTRIES = ""
 """The key under which a trie node keeps its entries; no token is empty."""
+
+GAPS = " "
+"""The key under which a trie node keeps the wordings that go on after a gap, by the first word of their last segment."""
+
+LASTS = "  "
+"""The key under which a trie node keeps these first words."""
 
 
 @dataclass(slots=True)
@@ -59,7 +68,7 @@ class Term:
     """A wording: what it asserts or denies, and for which meanings it is a declared sign.
 
     A weak one was derived by leaving out the place ("edema" for "pulmonary edema"): it speaks of its class only in an
-    image of that place.
+    image of that place. One ``of_class`` asserts a class of the schema.
     """
 
     meanings: tuple[int, ...] = ()
@@ -67,6 +76,7 @@ class Term:
     denies: tuple[int, ...] = ()
     weak: bool = False
     text: str = ""
+    of_class: bool = False
 
 
 @dataclass(slots=True)
@@ -82,7 +92,10 @@ class Scale:
 
 @dataclass(slots=True)
 class Vocabulary:
-    """Everything that the matcher and the judge look up."""
+    """Everything that the matcher and the judge look up.
+
+    For each meaning, ``said`` holds the words of its wordings, ``signalled`` those of its declared signs and denials.
+    """
 
     trie: dict[str, Any]
     meanings: list[Meaning]
@@ -97,16 +110,33 @@ class Vocabulary:
     places: dict[str, frozenset[str]]
     dataset_words: frozenset[Words]
     known: frozenset[str]
+    said: list[frozenset[str]]
+    signalled: list[frozenset[str]]
+    by_concept: dict[str, frozenset[int]]
+    class_anatomies: frozenset[str]
 
 
 def insert(trie: dict[str, Any], words: Words, entry: Entry) -> None:
     """Put an entry under its words."""
-    node = trie
-    for word in words:
-        node = node.setdefault(word, {})
+    node = _node(trie, words)
     entries: tuple[Entry, ...] = node.get(ENTRIES, ())
     if entry not in entries:
         node[ENTRIES] = (*entries, entry)
+
+
+def insert_gap(trie: dict[str, Any], words: Words, gap: Gap) -> None:
+    """Put a wording in several pieces under the words of its first."""
+    node = _node(trie, words)
+    gaps: dict[str, tuple[Gap, ...]] = node.setdefault(GAPS, {})
+    last = gap[2][-1][0]
+    gaps[last] = (*gaps.get(last, ()), gap)
+    node.setdefault(LASTS, set()).add(last)
+
+
+def _node(trie: dict[str, Any], words: Words) -> dict[str, Any]:
+    for word in words:
+        trie = trie.setdefault(word, {})
+    return trie
 
 
 def words_of(trie: Mapping[str, Any]) -> set[str]:
@@ -115,9 +145,9 @@ def words_of(trie: Mapping[str, Any]) -> set[str]:
     todo: list[Mapping[str, Any]] = [trie]
     while todo:
         for word, node in todo.pop().items():
-            if word == ENTRIES:
-                found.update(w for _, _, _, segments in node for segment in segments for w in segment)
-            else:
+            if word == GAPS:
+                found.update(w for gaps in node.values() for _, _, rest in gaps for segment in rest for w in segment)
+            elif word not in (ENTRIES, LASTS):
                 found.add(word)
                 todo.append(node)
     return found
