@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from captioner import atomic
 from captioner.errors import ShardError
-from captioner.storage import Place, seekable
+from captioner.storage import Place, Remote, seekable
 
 NAME = "manifest.parquet"
 SIZES = "sizes.json"
@@ -29,7 +29,15 @@ PUSHING = "pushing.json"
 VERSION = 1
 
 _METADATA = b"captioner"
-_ROW_GROUP = 2_048
+_ROW_GROUP = 8_192
+"""Rows that Parquet keeps together; it remembers some kilobytes of each group until the end."""
+
+_PAGE = 1 << 14
+"""Bytes of a column that are packed together: what has to be in memory while a group is written or read."""
+
+_BATCH = 1_024
+"""Rows that are Python's objects at a time."""
+
 _REPEATED = ["mode", "type", "shard"]
 _MARK = "-f"
 _COLUMNS = pa.schema(
@@ -155,9 +163,12 @@ class Manifest:
         try:
             with (
                 seekable(self.folder / NAME) as source,
-                pq.ParquetFile(source, page_checksum_verification=True) as file,
+                # Read ahead, a file would be in memory as a whole; behind a URL, each piece would be a request.
+                pq.ParquetFile(
+                    source, pre_buffer=isinstance(self.folder, Remote), page_checksum_verification=True
+                ) as file,
             ):
-                for batch in file.iter_batches(_ROW_GROUP, columns=list(columns)):
+                for batch in file.iter_batches(_BATCH, columns=list(columns), use_threads=False):
                     yield from zip(*(_values(batch, name) for name in columns), strict=True)
         except (OSError, pa.ArrowException, KeyError, ValueError) as error:
             raise _unreadable(self.folder, error) from error
@@ -228,23 +239,22 @@ def write_manifest(manifest: Manifest, rows: Iterable[Row]) -> None:
             schema,
             compression="zstd",
             use_dictionary=_REPEATED,
+            data_page_size=_PAGE,
             write_page_checksum=True,
             write_statistics=False,  # they grow with the number of row groups, and are held until the end
         ) as writer,
     ):
         pending = iter(rows)
-        while table := _table(schema, islice(pending, _ROW_GROUP)):
-            writer.write_table(table, row_group_size=_ROW_GROUP)
+        while group := list(islice(_tables(schema, pending), _ROW_GROUP // _BATCH)):
+            writer.write_table(pa.concat_tables(group), row_group_size=_ROW_GROUP)
     write_sums(folder, manifest.shards, (NAME, SIZES))
 
 
-def _table(schema: pa.Schema, rows: Iterable[Row]) -> pa.Table | None:
-    """Return rows as a table, None if there are none. The rows themselves are not kept."""
-    columns = list(zip(*rows, strict=True))
-    if not columns:
-        return None
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=schema)
+def _tables(schema: pa.Schema, rows: Iterator[Row]) -> Iterator[pa.Table]:
+    """Yield rows as tables. The rows themselves are not kept."""
+    while columns := list(zip(*islice(rows, _BATCH), strict=True)):
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+        yield pa.Table.from_arrays(arrays, schema=schema)
 
 
 def write_sizes(folder: Path, shards: Iterable[Shard]) -> None:

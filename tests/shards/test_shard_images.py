@@ -23,6 +23,7 @@ from captioner.shards import ImageItem, build_images, image_shard, read_manifest
 from captioner.shards.convert import Stored
 from captioner.shards.index import KeyIndex
 from captioner.shards.items import Loaded
+from captioner.shards.manifest import COLUMNS, Manifest, Shard, write_manifest
 from tests.shards.shard_helpers import contents, items_in, stamps
 
 
@@ -65,6 +66,22 @@ def test_the_manifest_says_what_is_where(tmp_path, make_items):
         assert (row["bytes"], row["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
     assert [row["shard"] for row in rows] == ["set-000000.tar"] * 4 + ["set-000001.tar"] * 2
     assert json.loads((tmp_path / "images" / "sizes.json").read_text()) == {"set-000000.tar": 4, "set-000001.tar": 2}
+
+
+def test_a_manifest_of_any_length_is_written_and_read_in_pieces_of_one_size(tmp_path):
+    number = 20_000
+    rows = [
+        (f"k-{i}", f"{i}.png", hashlib.sha256(b"%d" % i).hexdigest(), i, 1 + i, 2, "L", "png", False, "set-000000.tar")
+        + ((1, 2) if i % 2 else (None, None))
+        for i in range(number)
+    ]
+    shard = Shard("set-000000.tar", number, 1, "0" * 64)
+    write_manifest(Manifest(tmp_path, "set", number, (shard,)), iter(rows))
+    assert list(read_manifest(tmp_path).rows(*COLUMNS)) == rows
+    metadata = pq.read_metadata(tmp_path / "manifest.parquet")
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    assert [group.num_rows for group in groups] == [8192, 8192, 3616]
+    assert max(group.total_byte_size for group in groups) < 1 << 20
 
 
 def test_sha256sum_accepts_the_folder(tmp_path, make_items):
