@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from captioner.engines import Answer, Request
 from captioner.engines.batch_command import VLLM, CommandRunner, split_command
 from captioner.engines.batch_files import (
+    ENDPOINT,
     MOST_BYTES,
     MOST_REQUESTS,
     Job,
@@ -28,7 +29,11 @@ from captioner.engines.settings import OpenAISettings, ServerSettings
 from captioner.errors import EngineError
 
 _FOR_FILES = {"command"}
-_FOR_SERVERS = {*ServerSettings.model_fields, "poll_seconds", "direct"} - {"model", "structured", "extra_body"}
+_FOR_SERVERS = {*ServerSettings.model_fields, "poll_seconds", "direct", "endpoint"} - {
+    "model",
+    "structured",
+    "extra_body",
+}
 
 
 class BatchSettings(ServerSettings):
@@ -41,9 +46,14 @@ class BatchSettings(ServerSettings):
     folder: Path | None = Field(default=None, description="where the files are kept; the run's folder if left out")
     requests_per_file: int = Field(default=MOST_REQUESTS, ge=1, le=MOST_REQUESTS)
     bytes_per_file: int = Field(default=MOST_BYTES, ge=1, le=MOST_BYTES)
+    endpoint: Literal["/v1/chat/completions", "/chat/completions"] = Field(
+        default=ENDPOINT, description="with mode api: what the lines of a file name; the second at Azure"
+    )
     poll_seconds: float = Field(default=30.0, gt=0, description="with mode api: between two looks at a batch")
     direct: int = Field(
-        default=1, ge=1, description="with mode api: so few requests are asked at once, at the full price"
+        default=1,
+        ge=0,
+        description="with mode api: so few requests are asked at once, at the full price; 0: the model takes batches only",
     )
 
     @model_validator(mode="after")
@@ -57,6 +67,7 @@ class BatchSettings(ServerSettings):
 
 
 class _Runner(Protocol):
+    async def check(self) -> None: ...
     async def submit(self, job: Job) -> None: ...
     def collect(self, jobs: Sequence[Job]) -> AsyncIterator[Job]: ...
     async def close(self) -> None: ...
@@ -65,8 +76,8 @@ class _Runner(Protocol):
 class BatchEngine:
     """Answers requests through batches.
 
-    With a server, the first request of a new batch is asked at once: it shows which form of request the server takes,
-    which nobody wants to find out after a day.
+    With a server, the first request of a new batch is asked at once, unless ``direct`` is 0: it shows which form of request
+    the server takes, which nobody wants to find out after a day.
     """
 
     name = "batch"
@@ -76,10 +87,12 @@ class BatchEngine:
         self.model = settings.model
         given = {name: getattr(settings, name) for name in settings.model_fields_set & set(ServerSettings.model_fields)}
         self._direct = OpenAIEngine(OpenAISettings(**given))
-        self._command = CommandRunner(settings.command, settings.model)
-        self._runner: _Runner = self._command
+        self._runner: _Runner
         if settings.mode == "api":
-            self._runner = BatchServer(settings, settings.poll_seconds)
+            self._runner = BatchServer(settings, settings.poll_seconds, settings.endpoint)
+        else:
+            self._runner = CommandRunner(settings.command, settings.model)
+        self._asks_at_once = settings.mode == "api" and settings.direct > 0
         self._folder = settings.folder
 
     @property
@@ -97,7 +110,7 @@ class BatchEngine:
         Raises:
             EngineError: it does not.
         """
-        await (self._direct if self.settings.mode == "api" else self._command).check()
+        await (self._direct if self._asks_at_once else self._runner).check()
 
     async def answers(self, requests: Iterable[Request]) -> AsyncGenerator[Answer, None]:
         """Yield one answer for each request: all are taken first, what no earlier batch holds goes into new ones.
@@ -121,7 +134,7 @@ class BatchEngine:
                     wanted.setdefault(job, set()).add(request.key)
 
         fresh = new()
-        if self.settings.mode == "api":
+        if self._asks_at_once:
             first = list(islice(fresh, self.settings.direct + 1))
             at_once = first if len(first) <= self.settings.direct else first[:1]
             if at_once:
@@ -146,7 +159,7 @@ class BatchEngine:
 
     def _lines(self, requests: Iterable[Request]) -> Iterator[bytes]:
         for request in requests:
-            yield request_line(request.key, self._direct.capabilities.body(request))
+            yield request_line(request.key, self._direct.capabilities.body(request), self.settings.endpoint)
 
 
 def _homes(folder: Path) -> dict[str, Job]:

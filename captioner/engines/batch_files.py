@@ -112,11 +112,11 @@ def jobs_in(folder: Path) -> list[Job]:
     return [Job(folder, number) for number in sorted(int(name[1]) for name in names if name)]
 
 
-def request_line(key: str, body: bytes) -> bytes:
+def request_line(key: str, body: bytes, endpoint: str = ENDPOINT) -> bytes:
     """Return the line of a request: its key comes back with the answer."""
     assert '"' not in key
     assert "\\" not in key
-    return b'%b%b","method":"POST","url":"%b","body":%b}\n' % (_HEAD, key.encode(), ENDPOINT.encode(), body)
+    return b'%b%b","method":"POST","url":"%b","body":%b}\n' % (_HEAD, key.encode(), endpoint.encode(), body)
 
 
 def write_jobs(folder: Path, lines: Iterable[bytes], most_requests: int, most_bytes: int) -> Iterator[Job]:

@@ -5,10 +5,10 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 from captioner import atomic
-from captioner.engines.batch_files import ENDPOINT, Job, State
+from captioner.engines.batch_files import Job, State
 from captioner.engines.connection import Connection
 from captioner.engines.failures import Failure, scrub
 from captioner.engines.settings import ServerSettings
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _LONGEST_WAIT = 60.0
 _MARGIN = 3600  # seconds by which a server's own clocks may differ
+_PENDING = {"pending", "running"}  # files at Azure; a batch can be made of one that is processed
 _OVER = {"completed", "expired", "cancelled"}
 _NOTES = {
     "expired": "the batch expired before this request was answered",
@@ -37,17 +38,37 @@ class BatchServer:
     Args:
         settings: how the server is reached.
         poll_seconds: between two looks at a batch.
+        endpoint: what a batch is made for; the same as in the lines of its file.
     """
 
-    def __init__(self, settings: ServerSettings, poll_seconds: float) -> None:
+    def __init__(
+        self,
+        settings: ServerSettings,
+        poll_seconds: float,
+        endpoint: Literal["/v1/chat/completions", "/chat/completions"],
+    ) -> None:
         self._connection = Connection(settings)
         self._settings = settings
         self._poll_seconds = poll_seconds
+        self._endpoint = endpoint
         self._told: dict[str, str] = {}
 
     async def close(self) -> None:
         """Close all connections; batches go on at the server."""
         await self._connection.close()
+
+    async def check(self) -> None:
+        """Make sure that the server is there and takes the key.
+
+        Raises:
+            EngineError: it does not.
+        """
+        try:
+            await self._connection.models()
+        except Failure as failure:
+            if failure.kind == "unreachable":
+                raise EngineError(self._connection.unreachable(failure.message)) from None
+            raise EngineError(self._connection.wrong_key(failure)) from None
 
     async def submit(self, job: Job) -> None:
         """Hand a file in, unless that has been done.
@@ -67,6 +88,8 @@ class BatchServer:
                 update={"address": self._connection.address, "file": uploaded.id, "uploaded": uploaded.created_at}
             )
             job.save(state)
+            if uploaded.status in _PENDING:
+                await self._patiently("take in the file of requests", partial(self._taken_in, uploaded.id))
         file, since = str(state.file), state.uploaded
 
         async def create() -> "Batch":
@@ -76,7 +99,9 @@ class BatchServer:
                 return found
             again = True  # whatever goes wrong from here on, the server may have made it
             client = self._client(retries=0)
-            return _sound(await client.batches.create(input_file_id=file, endpoint=ENDPOINT, completion_window="24h"))
+            # Azure's own name for the same endpoint is none that the client's types know.
+            endpoint = cast('Literal["/v1/chat/completions"]', self._endpoint)
+            return _sound(await client.batches.create(input_file_id=file, endpoint=endpoint, completion_window="24h"))
 
         batch = await self._patiently("start a batch", create)
         job.save(state.model_copy(update={"batch": batch.id}))
@@ -121,6 +146,13 @@ class BatchServer:
     async def _upload(self, job: Job) -> "FileObject":
         client = self._client(self._settings.timeout)
         return _sound(await client.files.create(file=job.requests, purpose="batch"))
+
+    async def _taken_in(self, file: str) -> None:
+        while True:
+            found = _sound(await self._client().files.retrieve(file))
+            if found.status not in _PENDING:
+                return
+            await asyncio.sleep(self._poll_seconds)
 
     async def _look(self, job: Job) -> "Batch":
         identity = str(job.load().batch)

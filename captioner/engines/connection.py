@@ -6,7 +6,7 @@ import os
 import ssl
 import urllib.request
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import yarl
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import openai
 
 _LARGE = 2**20
+_NO_KEY = "none"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _KEY_HEADERS = {"authorization", "api-key", "x-api-key"}
 
@@ -63,12 +64,14 @@ class Connection:
         key, trust, proxy = self._read_key(), self._trust(), self._proxy()
         headers = {name: self._expand(name, value.get_secret_value()) for name, value in settings.headers.items()}
         self._client = openai.AsyncOpenAI(
-            api_key=key or "none",
+            api_key=key or _NO_KEY,
             base_url=self.address,
             default_query=dict(self._query),
             default_headers=headers,
             timeout=openai.Timeout(min(30.0, settings.timeout), connect=settings.connect_timeout),
-            http_client=openai.DefaultAioHttpClient(verify=trust, trust_env=False, proxy=proxy),
+            http_client=openai.DefaultAioHttpClient(
+                verify=trust, trust_env=False, proxy=proxy, event_hooks={"request": [_leave_out_no_key]}
+            ),
         )
         # Without what the client tells of the machine (x-stainless-…): nobody needs it, and it is sent every time.
         all_headers = self._client.default_headers.items()
@@ -245,6 +248,12 @@ class Connection:
         while found is not None and not isinstance(found, aiohttp.ClientError | asyncio.TimeoutError | OSError):
             found = found.__cause__ or found.__context__
         return found
+
+
+async def _leave_out_no_key(request: Any) -> None:
+    """Send no key where there is none: the client insists on one, and Azure, with the key in another header, refuses it."""
+    if request.headers.get("Authorization") == f"Bearer {_NO_KEY}":
+        del request.headers["Authorization"]
 
 
 def _proxy_for(url: yarl.URL) -> str | None:

@@ -14,6 +14,9 @@ from tests.engines.faulty import FaultyServer, _error
 class BatchingServer(FaultyServer):
     """Answers batches after a number of looks at them, in shuffled order.
 
+    Attributes:
+        root, endpoint: where files and batches are; what batches and their lines name.
+
     Args:
         looks: how often a batch is asked for until it is over.
         outcomes: how the first batches end (completed, expired, cancelled, failed, too_much); the others complete.
@@ -24,6 +27,8 @@ class BatchingServer(FaultyServer):
         lists: whether batches can be listed.
         delay: seconds before and after each call of files and batches is acted upon.
     """
+
+    root, endpoint = "/v1", "/v1/chat/completions"
 
     def __init__(
         self,
@@ -62,11 +67,11 @@ class BatchingServer(FaultyServer):
         ]
 
     def add_routes(self, app: web.Application) -> None:
-        app.router.add_post("/v1/files", self._wrap("upload", self._upload))
-        app.router.add_get("/v1/files/{id}/content", self._wrap("download", self._download))
-        app.router.add_post("/v1/batches", self._wrap("create", self._create))
-        app.router.add_get("/v1/batches", self._wrap("list", self._list_batches))
-        app.router.add_get("/v1/batches/{id}", self._wrap("look", self._look))
+        app.router.add_post(f"{self.root}/files", self._wrap("upload", self._upload))
+        app.router.add_get(f"{self.root}/files/{{id}}/content", self._wrap("download", self._download))
+        app.router.add_post(f"{self.root}/batches", self._wrap("create", self._create))
+        app.router.add_get(f"{self.root}/batches", self._wrap("list", self._list_batches))
+        app.router.add_get(f"{self.root}/batches/{{id}}", self._wrap("look", self._look))
 
     def _wrap(self, name: str, handler: Any) -> Any:
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -116,7 +121,8 @@ class BatchingServer(FaultyServer):
 
     async def _create(self, request: web.Request) -> web.Response:
         asked = await request.json()
-        assert asked["endpoint"] == "/v1/chat/completions"
+        lines = map(json.loads, self.files[asked["input_file_id"]].splitlines())
+        assert {asked["endpoint"], *(line["url"] for line in lines)} == {self.endpoint}
         identity = f"batch-{len(self.batches)}"
         self.batches[identity] = {
             "id": identity,
@@ -186,3 +192,56 @@ class BatchingServer(FaultyServer):
 
     async def _download(self, request: web.Request) -> web.Response:
         return web.Response(body=self.files[request.match_info["id"]], content_type="application/octet-stream")
+
+
+class AzureBatches(BatchingServer):
+    """Azure OpenAI with a deployment for batches, which answers nothing else.
+
+    Files and batches are under an address of their own, with a version in the query; the key is in a header; a file can be used
+    when it has been looked through; a batch does not repeat what it is for, and has a file of errors that may be empty.
+    """
+
+    root, endpoint = "/openai", "/chat/completions"
+
+    def __init__(self, *, azure_key: str, **options: Any) -> None:
+        super().__init__(models=None, **options)
+        self.azure_key = azure_key
+        self.looked_through: set[str] = set()
+
+    @property
+    def address(self) -> str:
+        """Return what a user puts into ``base_url``."""
+        return self.base_url.removesuffix("/v1") + "/openai?api-version=2024-10-21"
+
+    def add_routes(self, app: web.Application) -> None:
+        super().add_routes(app)
+        app.router.add_get("/openai/models", self._wrap("models", self._list))
+        app.router.add_get("/openai/files/{id}", self._wrap("file", self._file))
+
+    def _unauthorized(self, request: web.Request) -> web.Response | None:
+        if request.headers.get("api-key") != self.azure_key or "Authorization" in request.headers:
+            return _error(401, "Access denied due to invalid subscription key or wrong API endpoint.", code="401")
+        return None if "api-version" in request.query else _error(404, "Resource not found", code="404")
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        return self._with(await super()._upload(request), status="pending")
+
+    async def _file(self, request: web.Request) -> web.Response:
+        identity = request.match_info["id"]
+        status = "processed" if self.heard.count("file") > 1 else "pending"
+        if status == "processed":
+            self.looked_through.add(identity)
+        return web.json_response({"id": identity, "object": "file", "purpose": "batch", "status": status})
+
+    async def _create(self, request: web.Request) -> web.Response:
+        if (await request.json())["input_file_id"] not in self.looked_through:
+            return _error(400, "The file is not ready to be used")
+        return self._with(await super()._create(request), endpoint=None)
+
+    def _end(self, batch: dict[str, Any]) -> None:
+        super()._end(batch)
+        batch.setdefault("error_file_id", "file-empty")
+        self.files["file-empty"] = b""
+
+    def _with(self, response: web.Response, **changes: Any) -> web.Response:
+        return web.json_response(json.loads(response.text or "") | changes)

@@ -26,7 +26,8 @@ from captioner.errors import EngineError, PipelineError
 from captioner.pipeline import load_pipeline
 from captioner.triplets import Triplet
 from tests.engines.asking import use
-from tests.engines.batching import BatchingServer
+from tests.engines.batching import AzureBatches, BatchingServer
+from tests.engines.faulty import kept_port
 from tests.model import careful, careless
 from tests.small import small_schema
 
@@ -159,9 +160,42 @@ def test_answers_that_were_not_stored_are_found_again_and_nothing_is_submitted_t
 def test_a_batch_that_ends_early_gives_what_it_has_and_says_why_the_rest_is_missing(tmp_path, outcome):
     with BatchingServer(outcomes=(outcome,)) as server:
         answers = ask(engine_for(server, tmp_path), requests(21))
-    missing = [a for a in answers.values() if a.text is None]
-    assert len(missing) == 10
-    assert all(outcome in a.error for a in missing)
+        missing = [a for a in answers.values() if a.text is None]
+        assert len(missing) == 10
+        assert all(outcome in a.error for a in missing)
+        before = len(server.bodies)
+        again = ask(engine_for(server, tmp_path), [request(int(a.key[1:])) for a in missing])
+        assert len(server.bodies) - before == len(missing)  # those, and nothing that the first batch had answered
+    assert set(again) == {a.key for a in missing}
+    assert all(a.text for a in again.values())
+
+
+def azure_engine(server: AzureBatches, folder: Path, **settings: Any) -> BatchEngine:
+    given = {"base_url": server.address, "headers": {"api-key": SECRET}, "endpoint": "/chat/completions", "direct": 0}
+    return engine_for(server, folder, **(given | settings))
+
+
+def test_azure_answers_batches_and_nothing_is_asked_at_once(tmp_path):
+    with AzureBatches(azure_key=SECRET) as server:
+        engine = azure_engine(server, tmp_path, requests_per_file=4)
+        use(engine, lambda e: e.check())
+        answers = ask(engine, requests(7))
+        assert sorted(server.submitted) == sorted(answers)
+    assert all(a.text for a in answers.values())
+
+
+def test_a_wrong_key_for_azure_s_batches_is_said_at_the_check_and_never_shown(tmp_path):
+    with (
+        AzureBatches(azure_key="another") as server,
+        pytest.raises(EngineError, match="key in the header api-key") as e,
+    ):
+        use(azure_engine(server, tmp_path), lambda engine: engine.check())
+    assert SECRET not in str(e.value)
+
+
+def test_an_address_where_nobody_is_is_said_at_the_check_of_a_model_for_batches_only(tmp_path):
+    with kept_port() as port, pytest.raises(EngineError, match="cannot reach"):
+        use(azure_engine(AzureBatches(azure_key=SECRET, port=port), tmp_path), lambda engine: engine.check())
 
 
 def test_a_batch_that_is_refused_stops_the_run_says_why_and_is_submitted_anew_next_time(tmp_path):
