@@ -1,10 +1,13 @@
 """Files of labels and captions, JSONL, CSV or Parquet: read in pieces, checked, written with verdicts."""
 
+import contextlib
 import csv
+import io
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +19,8 @@ from captioner.labels import parse_list
 from captioner.schema import LabelSchema, NamesTable
 
 FORMATS = (".jsonl", ".csv", ".parquet")
+PIPE = Path("-")
+"""JSONL on standard input, or on standard output."""
 
 
 def check_file(
@@ -25,14 +30,15 @@ def check_file(
 
     Args:
         schema: what the labels mean.
-        source: a file with at least a column of labels and one of captions; other columns are kept.
+        source: a file with at least a column of labels and one of captions, or :data:`PIPE`; other columns are kept.
         target: the file to write, in the format of its own ending; it appears whole or not at all. CSV cannot hold
-            lists: ``issues`` is JSON there.
+            lists: ``issues`` is JSON there. :data:`PIPE` has each row as soon as it is checked.
         labels: name of the column of labels.
         caption: name of the column of captions.
 
     Raises:
-        UsageError: a file cannot be read, a column is missing, or a label is not in the schema; says the row.
+        UsageError: a file cannot be read or has no rows, a column is missing, or a label is not in the schema; says the
+            row.
     """
     checker = Checker(schema)
     agreeing = rows = 0
@@ -40,11 +46,11 @@ def check_file(
     def checked() -> Iterator[dict[str, Any]]:
         nonlocal agreeing, rows
         for number, row in read_rows(source):
-            for column in (labels, caption):
+            for column, option in ((labels, "--labels-column"), (caption, "--caption-column")):
                 if column not in row:
                     raise UsageError(
                         f"{source}: row {number}: no column {column!r}; it has: {', '.join(map(str, row))}."
-                        f"{did_you_mean(column, map(str, row))}"
+                        f"{did_you_mean(column, map(str, row))} Name it with {option}."
                     )
             try:
                 codes = parse_labels(row[labels], schema)
@@ -55,6 +61,8 @@ def check_file(
             rows += 1
             agreeing += verdict.agrees
             yield row | verdict.to_dict()
+        if not rows:
+            raise UsageError(f"{source}: no rows; there is nothing to check")
 
     write_rows(target, checked())
     return agreeing, rows
@@ -98,7 +106,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         UsageError: the file cannot be read; says the row.
     """
     reader = _by_suffix(path, {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet})
-    if not path.is_file():
+    if path != PIPE and not path.is_file():
         raise UsageError(f"{path}: no such file")
     try:
         yield from reader(path)
@@ -117,13 +125,15 @@ def write_rows(path: Path, rows: Iterator[dict[str, Any]]) -> None:
 
 def _by_suffix(path: Path, table: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
     try:
-        return table[path.suffix.lower()]
+        return table[".jsonl" if path == PIPE else path.suffix.lower()]
     except KeyError:
-        raise UsageError(f"{path}: the ending must be one of {', '.join(FORMATS)}") from None
+        raise UsageError(
+            f"{path}: the ending must be one of {', '.join(FORMATS)}; - is JSONL from a pipe, or into one"
+        ) from None
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with path.open(encoding="utf-8-sig") as file:
+    with io.TextIOWrapper(sys.stdin.buffer, "utf-8-sig") if path == PIPE else path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
@@ -162,9 +172,13 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _write_jsonl(path: Path, rows: Iterator[dict[str, Any]]) -> None:
-    with atomic.replacing(path) as file:
+    opened: contextlib.AbstractContextManager[BinaryIO]
+    opened = contextlib.nullcontext(sys.stdout.buffer) if path == PIPE else atomic.replacing(path)
+    with opened as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n")
+            if path == PIPE:
+                file.flush()
 
 
 def _write_csv(path: Path, rows: Iterator[dict[str, Any]]) -> None:

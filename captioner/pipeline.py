@@ -195,7 +195,7 @@ class PipelineSpec(Model):
         if "name" in self.engine and self.engine["name"] not in engines.NAMES:
             name = str(self.engine["name"])
             raise ValueError(
-                f"engine.name {name!r} is not one of {', '.join(engines.NAMES)}{did_you_mean(name, engines.NAMES)}"
+                f"engine.name {name!r} is not one of {', '.join(engines.NAMES)}.{did_you_mean(name, engines.NAMES)}"
             )
         return self
 
@@ -239,7 +239,9 @@ def settings_of(model: type[Settings], data: dict[str, Any], overrides: Sequence
         known = setting_names(model)
         unknown = [".".join(map(str, i["loc"])) for i in e.errors() if i["type"] == "extra_forbidden"]
         hint = did_you_mean(unknown[0], known) if unknown else ""
-        raise PipelineError(f"{where}{' with --set' if overrides else ''}: {explain(e)}.{hint}") from None
+        wrong = explain(e)
+        wrong += "" if wrong.endswith("?") else "."
+        raise PipelineError(f"{where}{' with --set' if overrides else ''}: {wrong}{hint}") from None
 
 
 def _override(data: dict[str, Any], override: str) -> None:

@@ -8,6 +8,10 @@ from captioner.errors import UsageError, did_you_mean
 SUFFIXES = {"prompts": ".j2", "label_schemas": ".yaml", "text_schemas": ".yaml", "pipelines": ".yaml"}
 
 
+_MANY = 20
+"""Names from which on a message does not list them all."""
+
+
 @functools.cache
 def shipped() -> Path:
     """Return the folder that holds the shipped ``prompts/``, ``label_schemas/``, ``text_schemas/`` and ``pipelines/``."""
@@ -58,5 +62,8 @@ def find(kind: str, name: str) -> Path:
         if candidate.is_file():
             return candidate
     known = names(kind)
-    hint = did_you_mean(stem, known) or f" There are: {', '.join(known) or 'none'}."
+    listed = ", ".join(known) or "none"
+    hint = did_you_mean(stem, known) or (
+        f" There are: {listed}." if len(known) < _MANY else " See: captioner schema list."
+    )
     raise UsageError(f"no {what} {name!r}: neither a file nor a known name.{hint}")

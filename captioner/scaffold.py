@@ -122,6 +122,9 @@ class _Names:
 
     def known(self, label: str) -> str | None:
         """Return the one concept of the dataset's own fields that has the label for its name, or among its wordings."""
+        normal = f"{self._fields[0]}.normal"
+        if label.casefold() in _NORMAL and normal in self._own:
+            return normal
         for owners in (self._named, self._worded):
             own = [c for c in owners.get(_words(label), []) if c.partition(".")[0] in self._fields]
             if own:
@@ -140,6 +143,9 @@ class _Names:
         likely = sorted((-share, name) for name, share in shared.items() if share >= _ALIKE)
         return list(dict.fromkeys([*self._worded.get(frozenset(words), []), *(name for _, name in likely)]))[:4]
 
+
+_NORMAL = ("normal", "healthy", "no finding", "no findings")
+"""Labels that say of an image that nothing is abnormal, whatever it shows."""
 
 _ALIKE = 0.3
 """Words shared, of all words of a label and a wording, from which on a concept is worth a look."""

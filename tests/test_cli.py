@@ -1,5 +1,8 @@
 """The command line: what a person sees who gets something wrong, and what programs read."""
 
+import errno
+import inspect
+import io
 import json
 import re
 import sys
@@ -10,6 +13,7 @@ from PIL import Image
 
 from captioner.cli import app, main
 from captioner.demo import make_dataset
+from captioner.errors import StorageError
 from tests.engines.faulty import FaultyServer
 from tests.model import careful
 
@@ -62,6 +66,21 @@ def test_every_command_has_an_example(captioner, command):
     code, out, _ = captioner(*command.split(), "--help")
     assert code == 0
     assert f"captioner {command}" in out
+
+
+def callback_of(command):
+    found = typer.main.get_command(app)
+    for word in command.split():
+        found = found.commands[word]
+    return found.callback
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_all_that_was_written_for_it_brackets_too(captioner, command):
+    _, out, _ = captioner(*command.split(), "--help")
+    shown = " ".join(out.split())
+    written = inspect.getdoc(callback_of(command)).split("\n\n")
+    assert [p for p in written if " ".join(p.split()).replace("\\[", "[") not in shown] == []
 
 
 def test_a_plan_sends_and_writes_nothing_and_counts_what_would_be_done(captioner, demo):
@@ -379,3 +398,129 @@ def test_slices_are_stacked_and_a_series_that_is_not_whole_is_named(captioner, t
     assert (code, out.splitlines()[0]) == (1, "volumes: 1 volume (1 written now)")
     assert "b: missing_slice: slice 3 is missing between 1 and 4" in err
     assert captioner("stack", "data", "--out", "volumes", "--size", "8")[0] == 2
+
+
+def test_a_run_says_where_it_is_who_wrote_its_captions_and_shows_some(captioner, demo):
+    code, out, _ = captioner("run", "demo", "--data", demo / "data", "--out", "out")
+    (run,) = (demo / "out" / "runs").iterdir()
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert (code, lines[0]) == (0, f"out/runs/{run.name}")
+    assert "captions 150 accepted (150 by the built-in writer), 0 refused" in lines
+    examples = [line for line in lines if line.startswith("for example ")]
+    assert len(examples) == 3
+    assert examples[0].startswith("for example cxr_cardiomegaly: ")
+
+
+def test_a_plan_for_the_built_in_writer_counts_no_tokens(captioner, demo):
+    code, out, _ = captioner("plan", "demo", "--data", demo / "data")
+    assert code == 0
+    assert "asks no model" in out
+    assert "token" not in out
+
+
+def test_a_schema_can_be_run_by_its_file_wherever_that_is(captioner, demo):
+    table = demo / "data" / "labels.csv"
+    table.write_text("image,labels\nchest/cxr_001.png,Cardiomegaly\n")
+    new = ("schema", "new", table, "--modality", "xray", "--anatomy", "chest")
+    assert captioner(*new, "--column", "labels", "--out", "elsewhere.yaml", "--id", "mine")[0] == 0
+    code, out, _ = captioner("run", "elsewhere.yaml", "--data", "data", "--out", "out", "--json")
+    assert (code, json.loads(out)["captions"]) == (0, 10)
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_a_name_that_nothing_has_is_answered_with_what_is_near_and_where_all_names_are(captioner, command):
+    code, _, err = captioner(command, "opni", "--data", ".")
+    assert code == 2
+    assert "Did you mean 'openi'" in err
+    assert "captioner schema list" in err
+    assert len(captioner(command, "zzzzzz")[2]) < 200
+
+
+def test_a_dataset_with_texts_is_shown_and_linted_by_the_name_that_the_list_has(captioner):
+    code, out, _ = captioner("schema", "show", "openi")
+    assert code == 0
+    assert "kinds of text: report, findings, impression" in out
+    assert captioner("schema", "lint", "openi") == (0, "1 schema: 0 errors, 0 warnings\n", "")
+
+
+def test_a_run_on_texts_has_a_status_too(captioner, figures):
+    captioner("run", "pmc_oa", "--data", figures, "--out", "out")
+    code, out, _ = captioner("status", "out")
+    assert code == 0
+    assert "4 (the dataset's own texts)" in out
+    code, out, _ = captioner("status", "out", "--json")
+    assert json.loads(out)[0]["captions"] == 4
+    code, _, err = captioner("status", figures)
+    assert code == 2
+    assert "no run in this folder" in err
+
+
+def test_a_new_schema_takes_its_id_from_the_table_and_says_what_it_left_out(captioner, tmp_path):
+    (tmp_path / "08_Mine.csv").write_text("image,label\na.png,Effusion\na.png,Effusion\nb.png,\nc.png,Effusion\n")
+    code, out, _ = captioner("schema", "new", "08_Mine.csv", "--modality", "xray", "--anatomy", "chest")
+    assert code == 0
+    assert (tmp_path / "label_schemas" / "mine.yaml").is_file()
+    assert "left out: 1 no_label, such as row 4: " in out
+    assert "left out: 1 duplicate_row, such as row 3: " in out
+
+
+def test_a_demo_whose_drawing_was_cut_off_is_drawn_anew(captioner, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("PIL.Image.Image.save", full)
+        with pytest.raises(StorageError, match="the disk is full"):
+            make_dataset(tmp_path / "demo" / "data")
+    assert not (tmp_path / "demo" / "data").exists()
+    assert captioner("demo")[0] == 0
+    assert (tmp_path / "demo" / "data" / "labels.csv").is_file()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "data").mkdir()
+    assert captioner("demo", "--out", "mine")[0] == 2
+
+
+LINES = (
+    '{"labels": ["benign"], "caption": "Breast ultrasound showing a benign lesion."}\n'
+    '{"labels": ["benign"], "caption": "Hello."}\n'
+)
+
+
+def test_captions_are_checked_in_a_pipe(captioner, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(LINES.encode())))
+    code, out, err = captioner("check", "--schema", "busi", "--input", "-", "--output", "-", "--min-agreement", "0.9")
+    assert code == 1
+    assert [json.loads(line)["verdict"] for line in out.splitlines()] == ["agree", "disagree"]
+    assert "1 of 2 captions agree" in err
+
+
+def test_a_file_of_captions_that_is_not_there_or_has_no_rows_is_bad_usage(captioner, tmp_path):
+    (tmp_path / "out.jsonl").write_text("mine\n")
+    (tmp_path / "empty.jsonl").write_text("")
+    for source, says in (("nowhere.jsonl", "no such file"), ("empty.jsonl", "no rows")):
+        code, _, err = captioner("check", "--schema", "busi", "--input", source, "--output", "out.jsonl")
+        assert (code, says in err) == (2, True)
+    assert (tmp_path / "out.jsonl").read_text() == "mine\n"
+
+
+def test_verdicts_go_into_a_folder_that_is_made_and_columns_have_any_names(captioner, tmp_path):
+    (tmp_path / "in.csv").write_text("finding,text\nbenign,Breast ultrasound showing a benign lesion.\n")
+    arguments = ("check", "--schema", "busi", "--input", "in.csv", "--output", "new/out.csv")
+    code, _, err = captioner(*arguments)
+    assert code == 2
+    assert "Name it with --labels-column." in err
+    assert captioner(*arguments, "--labels-column", "finding", "--caption-column", "text")[0] == 0
+    assert (tmp_path / "new" / "out.csv").is_file()
+
+
+def test_an_audit_takes_a_runs_own_schema_and_asks_for_one_where_there_is_none(captioner, demo):
+    assert captioner("run", "demo", "--data", "data", "--out", "out")[0] == 0
+    (run,) = (demo / "out" / "runs").iterdir()
+    for target in ("out", run):
+        code, out, _ = captioner("audit", target)
+        assert code == 0
+        assert "150 of 150 captions agree" in out
+    (demo / "captions.jsonl").write_text(LINES)
+    for target, says in (("captions.jsonl", "Give --schema"), ("nowhere", "no such file or folder")):
+        code, _, err = captioner("audit", target)
+        assert (code, says in err) == (2, True)

@@ -118,3 +118,11 @@ def test_what_a_label_could_be_is_proposed_and_not_taken(tmp_path, label, concep
     assert schema[label].concept is None
     assert f"# or, in its place: concept: {concept}" in text
     assert schema[label].kind == ("normal" if label.startswith("normal") else "finding")
+
+
+@pytest.mark.parametrize("label", ["normal", "Healthy", "No Finding"])
+def test_a_label_that_says_normal_is_the_normal_of_what_the_images_show(tmp_path, label):
+    table = tmp_path / "labels.csv"
+    table.write_text(f"image,label\na.png,{label}\nb.png,glaucoma\nc.png,{label}\nd.png,glaucoma\n")
+    schema, _ = drafted(table, modality="fundus", anatomy="retina")
+    assert schema[label].concept == "retina.normal"

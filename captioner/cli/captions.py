@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from captioner.cli.console import JsonFlag, err, grid, out, print_json, stoppable
+from captioner.cli.console import JsonFlag, err, grid, make_folder_of, out, print_json, stoppable
 from captioner.errors import UsageError
-from captioner.storage import place
+from captioner.storage import Place, place
 
 app = typer.Typer()
 
@@ -17,10 +17,19 @@ app = typer.Typer()
 @app.command()
 def check(
     schema: Annotated[str, typer.Option("--schema", help="A schema's id or file.")],
-    source: Annotated[Path, typer.Option("--input", help="JSONL, CSV or Parquet with columns labels and caption.")],
-    target: Annotated[Path, typer.Option("--output", help="Where the verdicts go; JSONL, CSV or Parquet.")],
-    labels: Annotated[str, typer.Option(help="Name of the column of labels.")] = "labels",
-    caption: Annotated[str, typer.Option(help="Name of the column of captions.")] = "caption",
+    source: Annotated[
+        Path,
+        typer.Option("--input", help="JSONL, CSV or Parquet with columns labels and caption; - is JSONL from a pipe."),
+    ],
+    target: Annotated[
+        Path, typer.Option("--output", help="Where the verdicts go: JSONL, CSV or Parquet; - is JSONL into a pipe.")
+    ],
+    labels: Annotated[
+        str, typer.Option("--labels-column", "--labels", help="Name of the column of labels.")
+    ] = "labels",
+    caption: Annotated[
+        str, typer.Option("--caption-column", "--caption", help="Name of the column of captions.")
+    ] = "caption",
     min_agreement: Annotated[
         float | None, typer.Option(min=0, max=1, help="Exit with 1 if a smaller share of the captions agrees.")
     ] = None,
@@ -29,19 +38,23 @@ def check(
     """Check captions against their labels.
 
     Example: captioner check --schema chestxray14 --input captions.jsonl --output verdicts.jsonl
+
+    In a pipe: zcat captions.jsonl.gz | captioner check --schema chestxray14 --input - --output - | grep disagree
     """
-    from captioner.captions_file import check_file
+    from captioner.captions_file import PIPE, check_file
     from captioner.schema import load_schema
 
-    if target.exists() and target.samefile(source):
+    if source.exists() and target.exists() and target.samefile(source):
         raise UsageError(f"{target}: --output is the same file as --input; give it another name")
+    make_folder_of(target)
     agreeing, rows = check_file(load_schema(schema), source, target, labels=labels, caption=caption)
-    share = agreeing / rows if rows else 0.0
-    if as_json:
+    share = agreeing / rows
+    if as_json and target != PIPE:
         print_json({"captions": rows, "agreeing": agreeing, "agreement": share, "verdicts": str(target)})
     else:
-        text = f"{agreeing:,} of {rows:,} captions agree with their labels ({share:.1%}); verdicts: {target}"
-        out.print(text, markup=False)
+        where = "" if target == PIPE else f"; verdicts: {target}"
+        text = f"{agreeing:,} of {rows:,} captions agree with their labels ({share:.1%}){where}"
+        (err if target == PIPE else out).print(text, markup=False)
     if min_agreement is not None and share < min_agreement:
         err.print(f"below --min-agreement {min_agreement}")
         raise typer.Exit(1)
@@ -57,7 +70,9 @@ def audit(
             help="A run, an output folder, shards (of these also the URL), a CSV, JSONL or Parquet, a dataset on disk.",
         ),
     ],
-    schema: Annotated[str, typer.Option("--schema", help="A schema's id or file.")],
+    schema: Annotated[
+        str | None, typer.Option("--schema", help="A schema's id or file; what a run was made with if left out.")
+    ] = None,
     out_dir: Annotated[
         Path | None, typer.Option("--out", help="Folder of the report; TARGET/report or audit-NAME if left out.")
     ] = None,
@@ -98,7 +113,9 @@ def audit(
 ) -> None:
     """Show how far captions agree with labels: figures and a report, for anybody's captions.
 
-    Example: captioner audit out/chestxray14 --schema chestxray14
+    Example: captioner audit out/chestxray14
+
+    Anybody's: captioner audit captions.csv --schema chestxray14 --labels-column finding --caption-column text
 
     In CI: captioner audit captions.jsonl --schema chestxray14 --min-agreement 0.98 --max-issue hedged_label=0 --junit audit.xml
     """
@@ -112,7 +129,7 @@ def audit(
     with stoppable(), err.status("judging captions") as status:
         found = audit_target(
             target,
-            schema,
+            schema or schema_of(target),
             columns=Columns(labels=labels_column, caption=caption_column, where=chosen),
             labels=labels,
             images=images,
@@ -151,9 +168,27 @@ def audit(
         raise typer.Exit(1)
 
 
+def schema_of(target: Place) -> str:
+    """Return the label schema that a run was made with, or the runs of an output folder.
+
+    Raises:
+        UsageError: nothing says so.
+    """
+    import yaml
+
+    from captioner.storage import matching
+
+    if not target.exists():
+        raise UsageError(f"{target}: no such file or folder")
+    for settings in (target / "pipeline.yaml", *matching(target, "runs/*/pipeline.yaml")):
+        if settings.is_file() and (name := yaml.safe_load(settings.read_text(encoding="utf-8")).get("schema")):
+            return str(name)
+    raise UsageError(f"{target}: does not say what its labels mean. Give --schema ID; all: captioner schema list")
+
+
 @app.command()
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN [RUN…]", help="Folders of runs of one dataset.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Two or more runs of one dataset: OUT/runs/RUN.")],
     out_dir: Annotated[Path, typer.Option("--out", help="Folder of the report.")] = Path("compare"),
     as_json: JsonFlag = False,
 ) -> None:
@@ -177,9 +212,7 @@ def compare(
 
 @app.command()
 def review(
-    sheets: Annotated[
-        list[Path], typer.Argument(metavar="SHEET…", help="Filled copies of review.csv, one a reviewer.")
-    ],
+    sheets: Annotated[list[Path], typer.Argument(metavar="SHEET", help="Filled copies of review.csv, one a reviewer.")],
     key: Annotated[
         Path | None, typer.Option("--key", help="The sample's review.json; beside the first sheet if left out.")
     ] = None,
@@ -217,11 +250,14 @@ def review(
 
 @app.command()
 def diff(
-    first: Annotated[Path, typer.Argument(help="A label table, or the folder that it is in.")],
+    first: Annotated[Path, typer.Argument(metavar="TABLE", help="A label table, or the folder that it is in.")],
     schema: Annotated[str, typer.Option("--schema", help="A schema's id or file.")],
     second: Annotated[
         Path | None,
-        typer.Argument(help="Another table of labels for the same images; without it, the readers of the first."),
+        typer.Argument(
+            metavar="SECOND",
+            help="Another table of labels for the same images; without it, the readers of the first.",
+        ),
     ] = None,
     second_schema: Annotated[
         str, typer.Option(help="The second table's schema, if it is another; what both have is compared.")
@@ -241,6 +277,7 @@ def diff(
     other = second_schema or None
     found = diff_readers(first, schema) if second is None else diff_tables(first, second, schema, other)
     if out_file is not None:
+        make_folder_of(out_file)
         atomic.write(out_file, found.rows.to_csv(index=False).encode())
     if as_json:
         rows = {"rows": found.rows.to_dict("records"), "classes": found.classes.to_dict("records")}

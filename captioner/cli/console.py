@@ -65,6 +65,14 @@ def reporter(*, quiet: bool = False, log_json: bool = False) -> Any:
     return LiveReporter(err) if err.is_terminal else LineReporter(err)
 
 
+def make_folder_of(file: Path) -> None:
+    """Make the folder that a file is to be written into, as those are made that a run is written into."""
+    from captioner import atomic
+
+    with atomic.storage(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+
+
 def print_json(value: Any) -> None:
     """Print JSON on stdout, and nothing else."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")

@@ -13,7 +13,9 @@ app = typer.Typer()
 
 @app.command()
 def unpack(
-    archive: Annotated[Path, typer.Argument(help="An .npz archive with train_images, train_labels and so on.")],
+    archive: Annotated[
+        Path, typer.Argument(metavar="ARCHIVE", help="An .npz archive with train_images, train_labels and so on.")
+    ],
     out_dir: Annotated[Path, typer.Option("--out", help="A new folder for the images and labels.csv.")],
 ) -> None:
     """Write the images of a dataset that comes as arrays (MedMNIST) as PNG files, with a label table beside them.
@@ -29,7 +31,9 @@ def unpack(
 
 @app.command()
 def stack(
-    data: Annotated[Path, typer.Argument(help="A folder with folders of slices, or with NIfTI files.")],
+    data: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A folder with folders of slices, or with NIfTI files.")
+    ],
     out_dir: Annotated[
         Path, typer.Option("--out", help="The folder for the volumes; one begun before is gone on with.")
     ],

@@ -173,7 +173,7 @@ _FACTS = {"about": "description", "page": "homepage", "terms": "terms", "cite": 
 @schema_app.command("lint")
 def schema_lint(
     schemas: Annotated[
-        list[str] | None, typer.Argument(metavar="[SCHEMA]…", help="Ids or files; all if none is given.")
+        list[str] | None, typer.Argument(metavar="SCHEMA", help="Ids or files; all if none is given.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:

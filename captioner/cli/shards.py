@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from captioner.cli.console import JsonFlag, count, err, out, print_json, reporter, stoppable
+from captioner.cli.console import JsonFlag, count, err, make_folder_of, out, print_json, reporter, stoppable
 from captioner.storage import local, matching, place
 
 shards_app = typer.Typer(help="Image shards, caption shards, and whether they are whole.", no_args_is_help=True)
@@ -15,7 +15,7 @@ shards_app = typer.Typer(help="Image shards, caption shards, and whether they ar
 
 @shards_app.command("build")
 def shards_build(
-    schema: Annotated[str, typer.Argument(help="A schema's id or file.")],
+    schema: Annotated[str, typer.Argument(metavar="SCHEMA", help="A schema's id or file.")],
     data: Annotated[
         Path, typer.Option("--data", parser=place, metavar="FOLDER", help="The dataset's folder: a path or a URL.")
     ],
@@ -61,7 +61,9 @@ def shards_build(
 
 @shards_app.command("verify")
 def shards_verify(
-    folder: Annotated[str, typer.Argument(help="An output folder, or a folder of shards: a path or a URL.")],
+    folder: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="An output folder, or a folder of shards: a path or a URL.")
+    ],
     as_json: JsonFlag = False,
 ) -> None:
     """Find truncated shards, flipped bits, and shards that do not belong: what readers pass over in silence.
@@ -90,7 +92,7 @@ def shards_verify(
 
 @shards_app.command("captions")
 def shards_captions(
-    folder: Annotated[Path, typer.Argument(help="A run's folder: OUT/runs/RUN.")],
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder: OUT/runs/RUN.")],
     data: Annotated[
         Path | None,
         typer.Option("--data", parser=place, metavar="FOLDER", help="The dataset's folder, if it has moved."),
@@ -114,8 +116,8 @@ def shards_captions(
 
 @shards_app.command("push")
 def shards_push(
-    folder: Annotated[Path, typer.Argument(help="An output folder.")],
-    target: Annotated[str, typer.Argument(help="Where to: s3://BUCKET/FOLDER.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="An output folder.")],
+    target: Annotated[str, typer.Argument(metavar="URL", help="Where to: s3://BUCKET/FOLDER.")],
     run: Annotated[str | None, typer.Option("--run", help="This run's captions alone; otherwise all.")] = None,
 ) -> None:
     """Put shards, manifests, support sets and summaries into object storage, as far as they are not there yet.
@@ -153,7 +155,7 @@ def shards_export(
             help="parquet, csv, llava, tars:one, tars:json, tars:flat, tars:joined:TAG, unimed:TAG, card, wids, croissant.",
         ),
     ],
-    folder: Annotated[Path, typer.Argument(help="An output folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="An output folder.")],
     target: Annotated[Path, typer.Option("--out", help="The file to write; for tars and unimed, the folder.")],
     run: Annotated[
         str | None, typer.Option("--run", help="Whose captions; needed where there are several runs.")
@@ -176,6 +178,7 @@ def shards_export(
     """
     from captioner.shards.exporting import export_as
 
+    make_folder_of(target)
     with stoppable():
         report = export_as(name, folder, target, run=run, skip=skip, license_url=license_url, url=url)
     what = f": {report.samples:,} images with captions, {report.bytes / 1e6:,.1f} MB" if report else ""
@@ -186,7 +189,7 @@ def shards_export(
 
 @shards_app.command("join")
 def shards_join(
-    url: Annotated[str, typer.Argument(help="captioner:OUT/images/NAME-000000.tar?run=RUN")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="captioner:OUT/images/NAME-000000.tar?run=RUN")],
 ) -> None:
     """Write images and their captions as one tar to stdout: a pipe for loaders that read nothing else.
 

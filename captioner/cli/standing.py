@@ -14,6 +14,9 @@ from captioner.errors import UsageError
 
 app = typer.Typer()
 
+_STANDS_STILL = 900.0
+"""Seconds without an answer after which nobody can say how long a run will take."""
+
 
 @app.command()
 def status(
@@ -36,7 +39,7 @@ def status(
         if "triplets" in row:
             _print_labelled(row)
         else:
-            out.print(f"  captions    {row['captions']:,} (the dataset's own: {', '.join(row['use'])})")
+            out.print(f"  captions    {row['captions']:,} (the dataset's own texts)")
 
 
 def _is_run(folder: Path) -> bool:
@@ -58,11 +61,9 @@ def _labelled(run: Path) -> dict[str, Any]:
     finished = sum(totals.triplets.get(state, 0) for state in FINISHED)
     if pace is not None:
         rate, last = pace
-        row |= {
-            "answers_per_second": round(rate, 3),
-            "seconds_since_answer": round(max(0.0, time.time() - last), 1),
-        }
-        if rate and finished and (left := totals.triplets.get("open", 0)):
+        silent = max(0.0, time.time() - last)
+        row |= {"answers_per_second": round(rate, 3), "seconds_since_answer": round(silent, 1)}
+        if silent < _STANDS_STILL and rate and finished and (left := totals.triplets.get("open", 0)):
             row["seconds_left"] = round(left * totals.requests / finished / rate)
     return row
 

@@ -24,7 +24,7 @@ _NOTES = {
 
 @app.command()
 def unimed(
-    data: Annotated[Path, typer.Argument(help="The folder that UniMed's documentation calls $DATA.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="The folder that UniMed's documentation calls $DATA.")],
     out_dir: Annotated[Path | None, typer.Option("--out", help="Where the outputs go, a folder for each.")] = None,
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="NAME", help="Build this output; may be repeated.")
