@@ -30,7 +30,7 @@ def engine_test(
     requests: Annotated[int, typer.Option(min=1, max=100_000, help="How many requests to send.")] = 16,
     as_json: JsonFlag = False,
 ) -> None:
-    """Send a few requests and say what an endpoint can do, how fast it is, and what to change.
+    r"""Send a few requests and say what an endpoint can do, how fast it is, and what to change.
 
     Example: captioner engine test --set engine.model=MODEL --set engine.base_url=http://localhost:8000/v1
 
