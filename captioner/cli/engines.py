@@ -34,7 +34,7 @@ def engine_test(
 
     Example: captioner engine test --set engine.model=MODEL --set engine.base_url=http://localhost:8000/v1
 
-    Several: captioner engine test --set engine.model=MODEL --set engine.base_url='\\[http://a:8000/v1, http://b:8000/v1]'
+    Several: captioner engine test --set engine.model=MODEL --set engine.base_url='\[http://a:8000/v1, http://b:8000/v1]'
     """
     import asyncio
 
