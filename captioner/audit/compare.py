@@ -3,10 +3,11 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pandas as pd
 import yaml
@@ -18,7 +19,10 @@ from captioner.audit.rows import Row
 from captioner.audit.statistics import Rate, bootstrap, mcnemar, wilson
 from captioner.audit.targets import facts_of
 from captioner.audit.workers import judge_all
+from captioner.engines import Engine
 from captioner.errors import UsageError
+from captioner.judge import CaptionJudge
+from captioner.prices import Price
 from captioner.schema import LabelSchema
 from captioner.store import CheckedCaption, Ledger
 from captioner.triplets import Triplet
@@ -36,7 +40,8 @@ class RunFigures:
         accepted_at_once: triplets whose first answer gave all captions that were wanted, none put right.
         repaired: captions put right without asking again; ``asked_again``: triplets for which more was asked;
             ``filled``: captions that the built-in writer added; ``given_up``: triplets without a complete set.
-        requests, prompt_tokens, completion_tokens: of all rounds; ``cost`` by the pipeline's prices, None without prices.
+        requests, prompt_tokens, completion_tokens: of all rounds.
+        cost: of these and of a judge's opinions, each at its own model's prices as the pipeline has them; None without.
         seconds: mean time to an answer; ``asking``: seconds in which at least one request was under way, so that pauses
             between sessions do not count.
         diversity: of the accepted captions, as :func:`captioner.audit.figures.diversity` gives it.
@@ -226,14 +231,21 @@ class _Run:
         try:
             self.schema = LabelSchema.model_validate(spec["resolved_schema"])
             self.wanted = int(spec["captions"])
-            price = spec.get("price") or {}
-            self.price = float(price.get("input", 0)), float(price.get("output", 0))
+            self.price, self.judge_price = _price(spec), Price()
+            self.judge: CaptionJudge | None = None
+            if spec.get("judge"):
+                self.judge_price = _price(spec["judge"])
+                model = {name: spec["judge"]["engine"][name] for name in ("name", "model")}
+                # It is asked nothing: its questions are known by their keys.
+                self.judge = CaptionJudge(self.schema, cast("Engine", SimpleNamespace(**model)))
         except (KeyError, TypeError, ValueError, ValidationError) as e:
             raise UsageError(f"{folder / 'pipeline.yaml'}: not as a run leaves it: {e}") from None
         self.first: list[_First] = []
         self.final: list[Row] = []
         self.keys: set[str] = set()
+        self.opinions: set[str] = set()
         self.tokens = [0, 0]
+        self.cost = 0.0
         self.seconds = self.asking = 0.0
         self.requests = self.repaired = self.asked_again = self.filled = self.given_up = 0
 
@@ -252,6 +264,8 @@ class _Run:
                 self.tokens[0] += answer.prompt_tokens
                 self.tokens[1] += answer.completion_tokens
                 self.seconds += answer.seconds
+                self.cost += self.price.of(answer.prompt_tokens, answer.completion_tokens)
+        self._add_opinions(ledger, triplet, [c for a in attempts for c in a.captions])
         asked = [a for a in attempts if a.kind != "fill"]
         captions = asked[0].captions if asked else ()
         agreeing = sum(agrees_as_written(c) for c in captions)
@@ -269,12 +283,23 @@ class _Run:
                 Row(*place, list(triplet.findings), texts, negatives=triplet.negatives, attributes=triplet.attributes)
             )
 
+    def _add_opinions(self, ledger: Ledger, triplet: Triplet, captions: Iterable[CheckedCaption]) -> None:
+        if self.judge is None:
+            return
+        for caption in captions:
+            before = tuple(i for i in caption.issues if i["code"] != "judged")
+            if len(before) == len(caption.issues):
+                continue
+            key = self.judge.request(triplet, replace(caption, issues=before)).key
+            if key not in self.opinions and (answer := ledger.answer(key)) is not None:
+                self.opinions.add(key)
+                self.cost += self.judge_price.of(answer.prompt_tokens, answer.completion_tokens)
+
     def figures(self) -> RunFigures:
         counts = Counts(Settings(examples=0))
         for part in judge_all(iter(self.final), self.schema, counts.settings, processes=1):
             counts.merge(part)
         written = sum(len(f.captions) for f in self.first)
-        cost = (self.tokens[0] * self.price[0] + self.tokens[1] * self.price[1]) / 1e6
         return RunFigures(
             run=self.name,
             prompt=self.facts["prompt"],
@@ -291,11 +316,16 @@ class _Run:
             requests=self.requests,
             prompt_tokens=self.tokens[0],
             completion_tokens=self.tokens[1],
-            cost=cost if any(self.price) else None,
+            cost=self.cost if any((p.input or p.output) for p in (self.price, self.judge_price)) else None,
             seconds=self.seconds / len(self.keys) if self.keys else math.nan,
             asking=self.asking,
             diversity=figures.diversity(counts),
         )
+
+
+def _price(spec: Mapping[str, Any]) -> Price:
+    price = spec.get("price") or {}
+    return Price(float(price.get("input") or 0), float(price.get("output") or 0))
 
 
 def together(spans: Iterable[tuple[float, float]]) -> float:

@@ -15,6 +15,8 @@ from captioner.report.comparison import comparison_latex, comparison_markdown, l
 from captioner.run import execute, prepare
 from captioner.store import Ledger
 from tests.audit.runs import make_runs
+from tests.engines.faulty import FaultyServer
+from tests.model import careful
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,36 @@ def test_cost_is_by_the_prices_of_the_pipeline_and_unknown_without(found):
     careless, _, writer = found.runs
     assert careless.cost == pytest.approx((careless.prompt_tokens + 4 * careless.completion_tokens) / 1e6)
     assert writer.cost is None
+
+
+def test_a_judge_s_opinions_cost_what_its_own_model_costs(runs, tmp_path):
+    make_dataset(tmp_path / "data")
+
+    def agrees(body):
+        caption = json.loads(body["messages"][-1]["content"])["caption"]
+        return json.dumps({"agrees": True, "quote": caption[:20], "reason": "The labels say so."})
+
+    with FaultyServer(caption=careful) as server, FaultyServer(caption=agrees, models=["judge"]) as second:
+        judge = {
+            "engine": {"model": "judge", "base_url": second.base_url},
+            "of": "all",
+            "price": {"input": 7, "output": 9},
+        }
+        settings = [
+            f"data.root={tmp_path / 'data'}",
+            f"out={tmp_path / 'out'}",
+            "name=judged",
+            f"judge={json.dumps(judge)}",
+        ]
+        settings += [f"engine.base_url={server.base_url}", "engine.model=tiny", "price.input=1", "price.output=4"]
+        execute(prepare(load_pipeline("demo", settings)))
+    folder = tmp_path / "out" / "runs" / "judged"
+    judged, alone = compare([folder, runs["careful"]]).runs
+    with Ledger(folder / "ledger.sqlite", read_only=True) as ledger:
+        paid = ledger.totals().cost
+    assert judged.cost == pytest.approx(paid)
+    assert judged.cost > 2 * alone.cost
+    assert judged.prompt_tokens == alone.prompt_tokens
 
 
 def test_speed_is_what_was_accepted_by_the_time_in_which_something_was_asked_for(found, runs):
