@@ -5,23 +5,20 @@ import functools
 import json
 import re
 import warnings
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from operator import or_
 
 from captioner.errors import did_you_mean
 from captioner.schema import (
     CodesTable,
     LabelClass,
     LabelSchema,
-    LiteralsTable,
     MarksTable,
     OneHotTable,
     fold_label,
     load_library,
 )
-
-Sign = Literal["positive", "negative", "uncertain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,30 +40,59 @@ class Refusal:
     reason: str
 
 
-@dataclass(slots=True)
-class Statement:
-    """What the cells of one row say, before it is judged."""
-
-    positive: set[str] = field(default_factory=set)
-    negative: set[str] = field(default_factory=set)
-    uncertain: set[str] = field(default_factory=set)
-    dropped: list[str] = field(default_factory=list)
-    problem: Refusal | None = None
-
-    def say(self, code: str, sign: Sign) -> None:
-        getattr(self, sign).add(code)
-
-    def refuse(self, code: str, column: str, value: str, reason: str) -> None:
-        self.problem = self.problem or Refusal(code, column, value, reason)
-
-
 @dataclass(frozen=True, slots=True)
-class _Meaning:
-    """What one label string says."""
+class Statement:
+    """What one cell says, or several together, before it is judged.
 
-    kind: Literal["positive", "uncertain", "dropped", "refused", "unknown"]
-    codes: tuple[str, ...]
-    label: str
+    A set of classes is a number here, whose bit i stands for the schema's i-th class: a table may have tens of thousands
+    of combinations of labels.
+
+    Attributes:
+        positive, negative, uncertain: sets of classes.
+        dropped: label strings that say nothing that a caption may use.
+        problem: why the row cannot be used; the first one of several.
+        blank: some cell says nothing of the class that its column is about.
+    """
+
+    positive: int = 0
+    negative: int = 0
+    uncertain: int = 0
+    dropped: tuple[str, ...] = ()
+    problem: Refusal | None = None
+    blank: bool = False
+
+
+_NOTHING = Statement()
+_BLANK = Statement(blank=True)
+
+
+def together(cells: Sequence[Statement]) -> Statement:
+    """Return what some cells of one row say together."""
+    if len(cells) == 1:
+        return cells[0]
+    positive = negative = uncertain = 0
+    dropped: tuple[str, ...] = ()
+    problem: Refusal | None = None
+    blank = False
+    for cell in cells:
+        if cell is _BLANK:
+            blank = True
+            continue
+        positive |= cell.positive
+        negative |= cell.negative
+        uncertain |= cell.uncertain
+        if cell.dropped or cell.problem:
+            dropped += cell.dropped
+            problem = problem or cell.problem
+    return Statement(positive, negative, uncertain, dropped, problem, blank)
+
+
+def members(classes: int) -> Iterator[int]:
+    """Yield the positions in the schema of a set's classes, in order."""
+    while classes:
+        lowest = classes & -classes
+        yield lowest.bit_length() - 1
+        classes ^= lowest
 
 
 class Reader:
@@ -80,166 +106,133 @@ class Reader:
     def __init__(self, schema: LabelSchema, here: Mapping[str, str] | None = None) -> None:
         self.schema = schema
         self._here = {fold_label(k): v for k, v in (here or {}).items()}
-        self._meanings: dict[str, _Meaning] = {}
-        self._compound: dict[str, bool] = {}
-        self._order = {code: i for i, code in enumerate(schema.codes)}
         rules = schema.labels
         self._map = {fold_label(k): v for k, v in rules.map.items()}
         self._drop = {fold_label(k): v for k, v in rules.drop.items()}
         self._uncertain = {fold_label(k): v for k, v in rules.uncertain.items()}
         self._refuse = {fold_label(k): v for k, v in rules.refuse.items()}
+        self._meaning = functools.cache(self._look_up)
+        self._compound: dict[str, bool] = {}
+        self._position = {code: i for i, code in enumerate(schema.codes)}
+        self._codes: dict[int, tuple[str, ...]] = {}
         self._place = {c.code: (schema.modality_of(c), schema.anatomy_of(c)) for c in schema.classes}
         self._several_places = len(set(self._place.values())) > 1
         self._implied = {code: _closure(schema, code) for code in schema.codes}
-        self._covers = {
-            code: frozenset(c.code for c in schema.classes if c.code in above or c.concept in above)
-            for code, above in self._implied.items()
-        }
-        self._exclusive = frozenset(c.code for c in schema.classes if c.kind in ("normal", "absence") or c.group)
-        self._deniable = frozenset(c.code for c in schema.classes if c.kind not in ("normal", "absence"))
-        self._signs: dict[int, dict[str, Sign | None]] = {}
+        self._covered = [
+            self.set_of(c.code for c in schema.classes if c.code in above or c.concept in above)
+            for above in self._implied.values()
+        ]
+        self._covers: dict[int, int] = {}
+        self._exclusive = self.set_of(c.code for c in schema.classes if c.kind in ("normal", "absence") or c.group)
+        self._deniable = self.set_of(c.code for c in schema.classes if c.kind not in ("normal", "absence"))
+
+    def set_of(self, codes: Iterable[str]) -> int:
+        """Return the set of the classes of some codes."""
+        return sum({1 << self._position[code] for code in codes})
+
+    def codes_of(self, classes: int) -> tuple[str, ...]:
+        """Return the codes of a set's classes, in the schema's order."""
+        codes = self._codes.get(classes)
+        if codes is None:
+            codes = self._codes[classes] = tuple([self.schema.classes[i].code for i in members(classes)])
+        return codes
 
     # ---- cells → statements, one method a layout
 
     def joined(self, cell: str, separator: str | None, column: str) -> Statement:
         """Read labels joined by a separator; without one, the cell is one label."""
-        said = Statement()
-        self._joined(said, cell, separator, column)
-        return said
+        whole = separator is None or (self._has_labels_with(separator) and self._meaning(cell, column) is not None)
+        return together([self._label(part, column) for part in ((cell,) if whole else cell.split(separator))])
 
-    def literals(self, table: LiteralsTable, cell: str) -> Statement:
+    def literals(self, cell: str, column: str) -> Statement:
         """Read a list as Python or JSON writes it."""
-        said = Statement()
         labels = parse_list(cell)
         if labels is None:
-            said.refuse("unknown_label", table.column, cell, "the cell is not a list such as ['a', 'b']")
-        for label in labels or ():
-            self._label(said, label, table.column)
-        return said
+            return _refused("unknown_label", column, cell, "the cell is not a list such as ['a', 'b']")
+        return together([self._label(label, column) for label in labels])
 
     def differential(self, cell: str, column: str) -> Statement:
         """Read diagnoses with their weights: one alone is the label, several are left open."""
-        said = Statement()
         weights = _parse_weights(cell)
         if weights is None:
-            said.refuse("unknown_label", column, cell, "the cell is no list of weights such as {'a': 0.6, 'b': 0.4}")
-        elif len(weights) == 1:
-            self._label(said, weights[0], column)
-        else:
-            for meaning in map(self._meaning, weights or ()):
-                said.uncertain.update(meaning.codes)
-        return said
+            what = "the cell is no list of weights such as {'a': 0.6, 'b': 0.4}"
+            return _refused("unknown_label", column, cell, what)
+        if len(weights) == 1:
+            return self._label(weights[0], column)
+        said = together([self._meaning(label, column) or _NOTHING for label in weights])
+        return Statement(uncertain=said.positive | said.uncertain)
 
-    def one_hot(self, table: OneHotTable, targets: Mapping[str, str | None], cells: Mapping[str, str]) -> Statement:
-        """Read a column for each class.
+    def one_hot(self, cell: str, table: OneHotTable, column: str, code: str | None) -> Statement:
+        """Read a cell of the column of one class; code None: of a column that is no class of the schema."""
+        value = cell.strip()
+        signs = (sign for sign in ("positive", "negative", "uncertain") if value in getattr(table, sign))
+        sign = next(signs, None if value else table.blank)
+        if sign is None:
+            allowed = ", ".join((*table.positive, *table.negative, *table.uncertain))
+            return _refused("unknown_label", column, value, f"{value!r} is none of: {allowed}")
+        if sign == "unknown":
+            return _BLANK
+        if code is None:
+            return _NOTHING if sign == "negative" else _refused("unknown_label", column, value, self._unknown(column))
+        own = self.set_of([code])
+        return {"positive": Statement(own), "negative": Statement(0, own), "uncertain": Statement(0, 0, own)}[sign]
 
-        A row is the table's ``all_negative`` class only if every other class is denied in so many words.
+    def coded(self, cell: str, table: CodesTable, column: str) -> Statement:
+        """Read a cell of a column whose codes mean what they mean only there."""
+        value = cell.strip()
+        meanings = table.codes[column]
+        code = meanings.get(value, meanings.get(_plain_number(value)))
+        if code is not None:
+            return Statement(positive=self.set_of([code] if code else []))
+        if fold_label(value) in self._drop:
+            return Statement(dropped=(value,))
+        if not value:
+            return _NOTHING
+        known = ", ".join(meanings)
+        return _refused("unknown_label", column, value, f"{value!r} is not a code of this column; known: {known}")
+
+    def marked(self, cell: str, table: MarksTable) -> Statement:
+        """Read a cell that holds marks, or says that there are none."""
+        return Statement(positive=self.set_of([table.absent if cell.strip() in table.unmarked else table.present]))
+
+    def row(self, cells: Sequence[Statement], all_negative: str | None = None) -> Statement:
+        """Return what the cells of a row say together.
 
         Args:
-            table: the layout.
-            targets: column → class code; None for a column that is no class of the schema.
-            cells: column → value.
+            cells: what each of them says.
+            all_negative: the class of a row whose cells deny every other class in so many words.
         """
-        said = Statement()
-        # A layout that names its columns has all that there are; otherwise every class must have one.
-        complete = bool(table.columns)
-        if table.all_negative and not complete:
-            complete = {code for code in self.schema.codes if code != table.all_negative} <= set(targets.values())
-        signs = self._signs_of(table)
-        for column, cell in cells.items():
-            value = cell.strip()
-            if value in signs:
-                sign = signs[value]
-            else:
-                allowed = ", ".join((*table.positive, *table.negative, *table.uncertain))
-                said.refuse("unknown_label", column, value, f"{value!r} is none of: {allowed}")
-                continue
-            code = targets[column]
-            complete &= sign is not None
-            if code is not None and sign is not None:
-                said.say(code, sign)
-            elif code is None and sign in ("positive", "uncertain"):
-                said.refuse("unknown_label", column, value, self._unknown(column))
-        if table.all_negative and complete and not said.positive and not said.uncertain:
-            said.say(table.all_negative, "positive")
+        said = together(cells)
+        if all_negative and not (said.positive or said.uncertain or said.blank):
+            return replace(said, positive=self.set_of([all_negative]))
         return said
-
-    def _signs_of(self, table: OneHotTable) -> dict[str, Sign | None]:
-        """Return what each value of a table's cells says; None: nothing."""
-        signs = self._signs.get(id(table))
-        if signs is None:
-            blank: Sign | None = None if table.blank == "unknown" else table.blank
-            signs = {"": blank}
-            signs |= dict.fromkeys(table.uncertain, "uncertain")
-            signs |= dict.fromkeys(table.negative, "negative")
-            signs |= dict.fromkeys(table.positive, "positive")
-            self._signs[id(table)] = signs
-        return signs
-
-    def coded(self, table: CodesTable, cells: Mapping[str, str]) -> Statement:
-        """Read columns of codes, where a code's meaning depends on its column."""
-        said = Statement()
-        for column, cell in cells.items():
-            value = cell.strip()
-            meanings = table.codes[column]
-            code = meanings.get(value, meanings.get(_plain_number(value)))
-            if code is not None:
-                if code:
-                    said.say(code, "positive")
-            elif fold_label(value) in self._drop:
-                said.dropped.append(value)
-            elif value:
-                known = ", ".join(meanings)
-                said.refuse("unknown_label", column, value, f"{value!r} is not a code of this column; known: {known}")
-        return said
-
-    def marked(self, table: MarksTable, cell: str) -> Statement:
-        """Read a cell that holds marks, or says that there are none."""
-        said = Statement()
-        said.say(table.absent if cell.strip() in table.unmarked else table.present, "positive")
-        return said
-
-    def _joined(self, said: Statement, cell: str, separator: str | None, column: str) -> None:
-        whole = separator is None or (self._has_labels_with(separator) and self._meaning(cell).kind != "unknown")
-        for part in (cell,) if whole else cell.split(separator):
-            self._label(said, part, column)
 
     def _has_labels_with(self, separator: str) -> bool:
         if separator not in self._compound:
             self._compound[separator] = any(separator in label for label in self._known_labels)
         return self._compound[separator]
 
-    def _label(self, said: Statement, label: str, column: str) -> None:
-        meaning = self._meaning(label)
-        if meaning.kind == "dropped":
-            said.dropped.append(meaning.label)
-        elif meaning.kind == "refused":
-            said.refuse("refused_label", column, meaning.label, self._refuse[fold_label(meaning.label)])
-        elif meaning.kind != "unknown":
-            for code in meaning.codes:
-                said.say(code, meaning.kind)
-        elif label.strip():
-            said.refuse("unknown_label", column, label.strip(), self._unknown(label.strip()))
+    def _label(self, label: str, column: str) -> Statement:
+        said = self._meaning(label, column)
+        if said is not None:
+            return said
+        label = label.strip()
+        return _refused("unknown_label", column, label, self._unknown(label)) if label else _NOTHING
 
-    def _meaning(self, label: str) -> _Meaning:
-        known = self._meanings.get(label)
-        if known is None:
-            known = self._meanings[label] = self._look_up(label)
-        return known
-
-    def _look_up(self, label: str) -> _Meaning:
+    def _look_up(self, label: str, column: str) -> Statement | None:
+        """Return what one label string says; None: the schema does not know it."""
         label = self._here.get(fold_label(label), label).strip()
         folded = fold_label(label)
         found = self.schema.find(label)
         if found is not None:
-            return _Meaning("positive", (found.code,), label)
+            return Statement(positive=self.set_of([found.code]))
         if folded in self._map:
-            return _Meaning("positive", self._map[folded], label)
+            return Statement(positive=self.set_of(self._map[folded]))
         if folded in self._uncertain:
-            return _Meaning("uncertain", (self._uncertain[folded],), label)
+            return Statement(uncertain=self.set_of([self._uncertain[folded]]))
         if folded in self._refuse:
-            return _Meaning("refused", (), label)
-        return _Meaning("dropped" if folded in self._drop else "unknown", (), label)
+            return _refused("refused_label", column, label, self._refuse[folded])
+        return Statement(dropped=(label,)) if folded in self._drop else None
 
     def _unknown(self, label: str) -> str:
         return f"label {label!r} is not in schema {self.schema.id!r}.{did_you_mean(label, self._known_labels)}"
@@ -264,7 +257,7 @@ class Reader:
         if said.problem:
             return said.problem
         positive, negative = said.positive, said.negative
-        uncertain = said.uncertain - positive - negative
+        uncertain = said.uncertain & ~(positive | negative)
         both = positive & negative
         if both:
             return Refusal("contradiction", column, value, f"{self._list(both)} is both asserted and denied")
@@ -276,25 +269,28 @@ class Reader:
         if self._several_places and (reason := self._several_regions(positive)):
             return Refusal("several_regions", column, value, reason)
         # Only a normal, an absence or a step of a scale excludes anything.
-        exclusive = not positive.isdisjoint(self._exclusive)
-        if exclusive and (reason := self._contradiction(positive, uncertain)):
+        if positive & self._exclusive and (reason := self._contradiction(positive, uncertain)):
             return Refusal("contradiction", column, value, reason)
         if self.schema.negatives == "closed_world":
-            negative = negative | self._unlabelled(positive, uncertain)
+            negative |= self._unlabelled(positive, uncertain)
         # That an image is not normal, or not free of something, is no statement that a caption could make.
-        negative, uncertain = negative & self._deniable, uncertain & self._deniable
-        if negative or uncertain:
-            implied = frozenset().union(*(self._covers[code] for code in positive))
-            negative, uncertain = negative - implied, uncertain - implied
-        return Labels(self._sorted(positive), self._sorted(negative), self._sorted(uncertain))
+        sayable = self._deniable & ~self._implied_by(positive)
+        return Labels(self.codes_of(positive), self.codes_of(negative & sayable), self.codes_of(uncertain & sayable))
 
-    def _sorted(self, codes: Iterable[str]) -> tuple[str, ...]:
-        return tuple(sorted(codes, key=self._order.__getitem__))
+    def _implied_by(self, positive: int) -> int:
+        """Return the classes that are true because some are."""
+        covers = self._covers.get(positive)
+        if covers is None:
+            covers = self._covers[positive] = functools.reduce(or_, (self._covered[i] for i in members(positive)))
+        return covers
 
-    def _list(self, codes: Iterable[str]) -> str:
-        return " and ".join(repr(c) for c in self._sorted(codes))
+    def _list(self, classes: int) -> str:
+        return " and ".join(map(repr, self.codes_of(classes)))
 
-    def _why_none(self, said: Statement, uncertain: set[str]) -> str:
+    def _classes(self, classes: int) -> list[LabelClass]:
+        return [self.schema.classes[i] for i in members(classes)]
+
+    def _why_none(self, said: Statement, uncertain: int) -> str:
         if uncertain:
             return f"nothing is certain: {self._list(uncertain)} is left open"
         if said.dropped:
@@ -304,18 +300,17 @@ class Reader:
             return "every class is denied or blank, and the schema names no class for that"
         return "the row has no label"
 
-    def _several_regions(self, positive: set[str]) -> str | None:
-        if len({self._place[code] for code in positive}) == 1:
-            return None
+    def _several_regions(self, positive: int) -> str | None:
         places: dict[tuple[str, str], list[str]] = {}
-        for code in self._sorted(positive):
-            places.setdefault(self._place[code], []).append(code)
-        parts = (f"{self._list(codes)} is {modality} of {anatomy}" for (modality, anatomy), codes in places.items())
+        for code in self.codes_of(positive):
+            places.setdefault(self._place[code], []).append(repr(code))
+        if len(places) == 1:
+            return None
+        parts = (f"{' and '.join(codes)} is {modality} of {anatomy}" for (modality, anatomy), codes in places.items())
         return "labels of different images: " + ", ".join(parts)
 
-    def _contradiction(self, positive: set[str], uncertain: set[str]) -> str | None:
-        items = [self.schema[c] for c in self._sorted(positive)]
-        open_items = [self.schema[c] for c in self._sorted(uncertain)]
+    def _contradiction(self, positive: int, uncertain: int) -> str | None:
+        items, open_items = self._classes(positive), self._classes(uncertain)
         normal = next((i for i in items if i.kind == "normal"), None)
         if normal:
             abnormal = next((i for i in (*items, *open_items) if self._is_abnormal(i)), None)
@@ -350,17 +345,22 @@ class Reader:
             one.concept,
         }.isdisjoint(self._implied[other.code])
 
-    def _unlabelled(self, positive: set[str], uncertain: set[str]) -> set[str]:
+    def _unlabelled(self, positive: int, uncertain: int) -> int:
         """Return the classes that a table with a complete list of findings denies by leaving them out."""
-        where = self._place[next(iter(positive))]
-        return {
+        said = self.codes_of(positive)
+        left_open = self.codes_of(uncertain)
+        return self.set_of(
             item.code
             for item in self.schema.classes
             if item.kind in ("finding", "device")
-            and item.code not in positive
-            and not uncertain & (self._implied[item.code] | {item.code})
-            and self._place[item.code] == where
-        }
+            and item.code not in said
+            and self._implied[item.code].isdisjoint(left_open)
+            and self._place[item.code] == self._place[said[0]]
+        )
+
+
+def _refused(code: str, column: str, value: str, reason: str) -> Statement:
+    return Statement(problem=Refusal(code, column, value, reason))
 
 
 def _closure(schema: LabelSchema, code: str) -> frozenset[str]:

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,7 +34,8 @@ from captioner.storage import Place, Remote, relative
 
 FileTable = NamesTable | LiteralsTable | OneHotTable | CodesTable | MarksTable | ViewsTable
 Cells = tuple[str, ...]
-ReadCells = Callable[[Reader, Cells], Statement]
+ReadCell = Callable[[Reader, str, str], Statement]
+"""What a cell of a column says."""
 
 
 @dataclass(slots=True)
@@ -302,12 +302,13 @@ def _nothing_found(schema: LabelSchema, place: Place, found: Sequence[Place]) ->
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One image a row: the columns that name it, the columns that label it, and how they are read."""
+    """One image a row: the columns that name it, the columns that label it, and how their cells are read."""
 
     image_columns: Cells
     pattern: str | None
     label_columns: Cells
-    read: ReadCells
+    read: ReadCell
+    all_negative: str | None = None
 
     def reference(self, columns: Sequence[pa.Array]) -> pa.Array:
         if self.pattern is None:
@@ -327,60 +328,33 @@ class View:
 
 def views_of(schema: LabelSchema, layout: FileTable, source: Source) -> list[View]:
     """Return what one row of a file holds: one image, or several in a ``views`` table."""
+    read: ReadCell
     if isinstance(layout, ViewsTable):
-        return [View((image,), None, (label,), _read_view(layout, label)) for image, label in layout.views.items()]
+        read = Reader.differential if layout.differential else _joined_by(layout.separator)
+        return [View((image,), None, (label,), read) for image, label in layout.views.items()]
     image_columns = tuple(_image_columns(schema, layout, source.entry))
     image = (source.entry.image if source.entry else None) or layout.image
     pattern = image if image and _FIELD.search(image) else None
-    labels: Cells
-    read: ReadCells
+    columns, all_negative = layout.columns_needed, None
     if isinstance(layout, NamesTable):
-        labels, read = (layout.column,), partial(_read_joined, layout.separator, layout.column)
+        read = _joined_by(layout.separator)
     elif isinstance(layout, LiteralsTable):
-        labels, read = (layout.column,), partial(_read_literals, layout)
+        read = Reader.literals
     elif isinstance(layout, CodesTable):
-        labels, read = tuple(layout.codes), partial(_read_codes, layout)
+        read = lambda reader, cell, column: reader.coded(cell, layout, column)  # noqa: E731
     elif isinstance(layout, MarksTable):
-        labels, read = (layout.column,), partial(_read_marks, layout)
+        read = lambda reader, cell, _: reader.marked(cell, layout)  # noqa: E731
     else:
         targets = _one_hot_targets(schema, layout, source)
-        labels, read = tuple(targets), partial(_read_one_hot, layout, targets)
-    return [View(image_columns, pattern, labels, read)]
+        read = lambda reader, cell, column: reader.one_hot(cell, layout, column, targets[column])  # noqa: E731
+        # A layout that names its columns has all that there are; otherwise every class must have one.
+        complete = layout.columns or {*schema.codes} - {layout.all_negative} <= {*targets.values()}
+        columns, all_negative = tuple(targets), layout.all_negative if complete else None
+    return [View(image_columns, pattern, columns, read, all_negative)]
 
 
-def _read_view(layout: ViewsTable, column: str) -> ReadCells:
-    return (
-        partial(_read_differential, column) if layout.differential else partial(_read_joined, layout.separator, column)
-    )
-
-
-def _read_differential(column: str, reader: Reader, cells: Cells) -> Statement:
-    return reader.differential(cells[0], column)
-
-
-def _read_joined(separator: str | None, column: str, reader: Reader, cells: Cells) -> Statement:
-    return reader.joined(cells[0], separator, column)
-
-
-def read_folder(reader: Reader, cells: Cells) -> Statement:
-    """Read a folder's name as one label."""
-    return reader.joined(cells[0], None, "folder")
-
-
-def _read_literals(layout: LiteralsTable, reader: Reader, cells: Cells) -> Statement:
-    return reader.literals(layout, cells[0])
-
-
-def _read_codes(layout: CodesTable, reader: Reader, cells: Cells) -> Statement:
-    return reader.coded(layout, dict(zip(layout.codes, cells, strict=True)))
-
-
-def _read_marks(layout: MarksTable, reader: Reader, cells: Cells) -> Statement:
-    return reader.marked(layout, cells[0])
-
-
-def _read_one_hot(layout: OneHotTable, targets: dict[str, str | None], reader: Reader, cells: Cells) -> Statement:
-    return reader.one_hot(layout, targets, dict(zip(targets, cells, strict=True)))
+def _joined_by(separator: str | None) -> ReadCell:
+    return lambda reader, cell, column: reader.joined(cell, separator, column)
 
 
 def _one_hot_targets(schema: LabelSchema, layout: OneHotTable, source: Source) -> dict[str, str | None]:

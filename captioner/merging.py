@@ -1,9 +1,11 @@
 """Several rows of one image → one statement: boxes and findings put together, readers counted."""
 
-from collections import Counter
+import functools
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from operator import and_
 
-from captioner.labels import Statement
+from captioner.labels import Statement, members, together
 from captioner.schema import LabelSchema, Merge
 
 
@@ -19,26 +21,15 @@ def merge_statements(schema: LabelSchema, how: Merge, readers: Sequence[Iterable
         how: who must agree.
         readers: for each reader of the image, what their rows say.
     """
-    together = Statement()
-    votes: Counter[str] = Counter()
-    denials: Counter[str] = Counter()
-    for rows in readers:
-        positive: set[str] = set()
-        negative: set[str] = set()
-        for row in rows:
-            positive |= row.positive
-            negative |= row.negative
-            together.uncertain |= row.uncertain
-            together.dropped += row.dropped
-            together.problem = together.problem or row.problem
-        votes.update(positive)
-        denials.update(negative - positive)
-    count = len(readers)
-    for code, voices in votes.items():
-        enough = {"any": 1, "majority": count // 2 + 1, "all": count}[how.agree]
-        if how.agree == "any" and schema[code].kind in ("normal", "absence"):
-            enough = count
-        (together.positive if voices >= enough else together.uncertain).add(code)
-    together.uncertain -= together.positive
-    together.negative = {code for code, voices in denials.items() if voices == count} - together.uncertain
-    return together
+    said = [together(list(rows)) for rows in readers]
+    everybody = together(said)
+    positive = 0
+    for i in members(everybody.positive):
+        enough = {"any": 1, "majority": len(said) // 2 + 1, "all": len(said)}[how.agree]
+        if how.agree == "any" and schema.classes[i].kind in ("normal", "absence"):
+            enough = len(said)
+        if sum(one.positive >> i & 1 for one in said) >= enough:
+            positive |= 1 << i
+    uncertain = (everybody.positive | everybody.uncertain) & ~positive
+    denied = functools.reduce(and_, (one.negative & ~one.positive for one in said))
+    return replace(everybody, positive=positive, negative=denied & ~uncertain, uncertain=uncertain)

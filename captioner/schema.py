@@ -569,9 +569,17 @@ def fold_label(label: str) -> str:
     return " ".join(label.casefold().split())
 
 
+canonical_json = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
+"""The JSON of a value, always the same for equal values."""
+
+
 def hash_of(value: object) -> str:
     """Return sixteen hex digits of the SHA-256 of a value's canonical JSON."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hash_of_text(canonical_json(value))
+
+
+def hash_of_text(text: str) -> str:
+    """Return sixteen hex digits of the SHA-256 of a text."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,16 +19,13 @@ import pyarrow.compute as pc
 from captioner.errors import TableError, did_you_mean
 from captioner.labels import Labels, Reader, Refusal, Statement
 from captioner.layouts import (
-    Cells,
     Choice,
     FileTable,
-    ReadCells,
     Source,
     View,
     choose,
     class_images,
     position_of,
-    read_folder,
     views_of,
 )
 from captioner.merging import merge_statements
@@ -118,17 +116,35 @@ class _Builder:
 
     # one outcome for each distinct content of the label cells
 
-    def outcome(self, reader: Reader, columns: Cells, cells: Cells, read: ReadCells) -> int:
+    def _judge(self, reader: Reader, said: Statement, column: str, value: str) -> int:
         """Return the position in :attr:`outcomes` of what some label cells say."""
-        said = read(reader, cells)
-        outcome = reader.judge(said, columns[0], cells[0])
-        if isinstance(outcome, Refusal) and outcome is not said.problem and len(columns) > 1:
-            shown = [(c, v) for c, v in zip(columns, cells, strict=True) if v.strip() not in ("", "0", "0.0")]
-            column, value = ", ".join(c for c, _ in shown), ", ".join(f"{c}={v}" for c, v in shown)
-            outcome = replace(outcome, column=column, value=value)
-        self.outcomes.append(outcome)
+        self.outcomes.append(reader.judge(said, column, value))
         self._said.append(said)
         return len(self.outcomes) - 1
+
+    def _outcomes(self, reader: Reader, view: View, columns: Sequence[pa.DictionaryArray]) -> npt.NDArray[np.int64]:
+        """Return for each row the position in :attr:`outcomes` of what its label cells say."""
+        names = view.label_columns
+        cells = [c.dictionary.to_pylist() for c in columns]
+        said = [[view.read(reader, cell, name) for cell in values] for name, values in zip(names, cells, strict=True)]
+        codes = [c.indices.to_numpy(zero_copy_only=False) for c in columns]
+        which: npt.NDArray[np.int64]
+        if len(columns) == 1:
+            which, kinds = codes[0].astype(np.int64), [np.arange(len(cells[0]))]
+        else:
+            which, first = distinct_rows(codes, [len(values) for values in cells])
+            kinds = [code[first] for code in codes]
+        rows = zip(*(np.array(s, dtype=object)[k] for s, k in zip(said, kinds, strict=True)), strict=True)
+        start = len(self.outcomes)
+        for i, row in enumerate(rows):
+            position = self._judge(reader, reader.row(row, view.all_negative), names[0], cells[0][kinds[0][i]])
+            outcome = self.outcomes[position]
+            if isinstance(outcome, Refusal) and outcome is not self._said[position].problem and len(names) > 1:
+                shown = [(n, values[k[i]]) for n, values, k in zip(names, cells, kinds, strict=True)]
+                shown = [(n, v) for n, v in shown if v.strip() not in ("", "0", "0.0")]
+                column, value = ", ".join(n for n, _ in shown), ", ".join(f"{n}={v}" for n, v in shown)
+                self.outcomes[position] = replace(outcome, column=column, value=value)
+        return which + start
 
     def add_file(self, layout: FileTable, source: Source) -> None:
         views = views_of(self.schema, layout, source)
@@ -171,15 +187,13 @@ class _Builder:
         folder = source.entry.folder if source.entry else None
         reader = Reader(self.schema, source.entry.labels if source.entry else {})
         for view in views:
-            inverse, distinct = _distinct([_encoded(values[c]) for c in view.label_columns])
-            read = [self.outcome(reader, view.label_columns, cells, view.read) for cells in distinct]
-            outcomes = np.array(read, dtype=np.int64)
+            outcomes = self._outcomes(reader, view, [_encoded(values[c]) for c in view.label_columns])
             image = view.reference([values[c] for c in view.image_columns])
             if layout.image_pattern:
                 image = _referred(image, layout.image_pattern)
             if folder:
                 image = _below(folder, image)
-            self.parts.append(_Part(source.name, rows, image, outcomes[inverse], more))
+            self.parts.append(_Part(source.name, rows, image, outcomes, more))
 
     def _chosen(
         self, source: Source, rows: npt.NDArray[np.int64], column: str, cells: pa.Array, wanted: Sequence[str]
@@ -217,7 +231,7 @@ class _Builder:
         outcome_of: dict[str, int] = {}
         for reference, label, split in class_images(self.schema, layout, root, everything=True):
             if label not in outcome_of:
-                outcome_of[label] = self.outcome(reader, ("folder",), (label,), read_folder)
+                outcome_of[label] = self._judge(reader, reader.joined(label, None, "folder"), "folder", label)
             images.append(reference)
             splits.append(split)
             outcomes.append(outcome_of[label])
@@ -303,16 +317,18 @@ class _Builder:
         for position, reader, outcome in zip(image, frame["reader"].tolist(), frame["labels"].tolist(), strict=True):
             readers[position].setdefault(reader, set()).add(outcome)
         judge = Reader(self.schema)
+
+        def shown(said: Statement) -> str:
+            return " + ".join((*sorted(judge.codes_of(said.positive)), *said.dropped)) or "nothing"
+
         outcome_of: dict[tuple[tuple[int, ...], ...], int] = {}
         labels = np.empty(len(readers), dtype=np.int64)
         for image_number, said in enumerate(readers):
             rows = tuple(sorted(tuple(sorted(outcomes)) for outcomes in said.values()))
             if rows not in outcome_of:
                 together = merge_statements(self.schema, how, [[self._said[i] for i in one] for one in rows])
-                value = "; ".join(dict.fromkeys(self._shown(i) for one in rows for i in one))
-                outcome_of[rows] = len(self.outcomes)
-                self.outcomes.append(judge.judge(together, "several rows", value))
-                self._said.append(together)
+                value = "; ".join(dict.fromkeys(shown(self._said[i]) for one in rows for i in one))
+                outcome_of[rows] = self._judge(judge, together, "several rows", value)
             labels[image_number] = outcome_of[rows]
         first = frame[~same.duplicated()].drop(columns="reader").reset_index(drop=True)
         first["labels"] = labels
@@ -322,19 +338,14 @@ class _Builder:
             self.notes.append(f"{len(frame)} rows are {len(first)} images{whose}")
         return first, np.ones(len(first), dtype=bool)
 
-    def _shown(self, outcome: int) -> str:
-        said = self._said[outcome]
-        return " + ".join(sorted(said.positive) + said.dropped) or "nothing"
-
     def _refuse_labels(self, frame: pd.DataFrame, keep: npt.NDArray[np.bool_]) -> None:
-        refusals = [o if isinstance(o, Refusal) else None for o in self.outcomes]
-        refused = np.array([r is not None for r in refusals], dtype=bool)
+        refused = np.array([isinstance(o, Refusal) for o in self.outcomes], dtype=bool)
         bad = refused[frame["labels"].to_numpy()] & keep
         if not bad.any():
             return
-        which = frame["labels"].to_numpy()[bad]
+        which, row = np.unique(frame["labels"].to_numpy()[bad], return_inverse=True)
         columns = {
-            name: np.array([getattr(r, name) if r else "" for r in refusals], dtype=object)[which]
+            name: np.array([getattr(self.outcomes[i], name) for i in which], dtype=object)[row]
             for name in ("column", "value", "code", "reason")
         }
         self._reject_rows(frame[bad], **columns)
@@ -361,20 +372,16 @@ class _Builder:
 
     def _combinations(self, used: npt.NDArray[np.int64]) -> tuple[tuple[Labels, ...], npt.NDArray[np.int64]]:
         """Return the distinct labels of some outcomes in the schema's order, and for each outcome its position there."""
-        order = {code: i for i, code in enumerate(self.schema.codes)}
-
-        found: dict[tuple[tuple[int, ...], ...], Labels] = {}
-        rank_of: dict[int, tuple[tuple[int, ...], ...]] = {}
-        for i in np.flatnonzero(np.bincount(used, minlength=len(self.outcomes))).tolist():
-            o = self.outcomes[i]
-            if isinstance(o, Labels):
-                rank = tuple([tuple([order[c] for c in codes]) for codes in (o.positive, o.negative, o.uncertain)])
-                rank_of[i] = rank
-                found[rank] = o
-        at = {rank: n for n, rank in enumerate(sorted(found))}
+        letter = {code: chr(i) for i, code in enumerate(self.schema.codes)}
+        outcomes = np.flatnonzero(np.bincount(used, minlength=len(self.outcomes)))
+        labels = [o for i in outcomes.tolist() if isinstance(o := self.outcomes[i], Labels)]
+        said = {codes for o in labels for codes in (o.positive, o.negative, o.uncertain)}
+        rank = {codes: n for n, codes in enumerate(sorted(said, key=lambda s: "".join([letter[code] for code in s])))}
+        ranks = np.array([[rank[codes] for codes in (o.positive, o.negative, o.uncertain)] for o in labels])
+        place, first = distinct_rows(list(ranks.reshape(-1, 3).T), [len(rank)] * 3, in_order=True)
         position = np.full(len(self.outcomes), -1, dtype=np.int64)
-        position[list(rank_of)] = [at[rank] for rank in rank_of.values()]
-        return tuple(found[rank] for rank in at), position
+        position[outcomes] = place
+        return tuple(labels[i] for i in first), position
 
     def _note_dropped(self, counts: npt.NDArray[np.int64]) -> None:
         dropped: Counter[str] = Counter()
@@ -413,6 +420,7 @@ def _needed(views: Sequence[View], extra: dict[str, tuple[str, dict[str, str]]])
 
 
 def _joined(columns: Sequence["pd.Categorical[str]"]) -> "pd.Categorical[str]":
+    columns = [c for c in columns if len(c)] or columns[:1]  # one without rows has no type
     if len(columns) == 1:
         return columns[0]
     joined: pd.Categorical[str] = pd.api.types.union_categoricals([pd.Categorical(c) for c in columns])
@@ -472,15 +480,23 @@ def _encoded(column: pa.Array) -> pa.DictionaryArray:
     return column if isinstance(column, pa.DictionaryArray) else column.dictionary_encode()
 
 
-def _distinct(columns: Sequence[pa.DictionaryArray]) -> tuple[npt.NDArray[np.int64], list[Cells]]:
-    """Return for each row which of the distinct rows it is, and the distinct rows."""
-    codes = [c.indices.to_numpy(zero_copy_only=False).astype(np.int64) for c in columns]
-    values = [c.dictionary.to_pylist() for c in columns]
-    if len(columns) == 1:
-        return codes[0], [(v,) for v in values[0]]
-    inverse, _ = pd.factorize(codes[0])
-    for code, value in zip(codes[1:], values[1:], strict=True):
-        inverse, _ = pd.factorize(inverse * max(len(value), 1) + code)
-    first = pd.Series(inverse).drop_duplicates().index  # factorize numbers values as they come
-    rows = [tuple(v[c[i]] for v, c in zip(values, codes, strict=True)) for i in first]
-    return inverse.astype(np.int64), rows
+def distinct_rows(
+    columns: Sequence[npt.NDArray[np.integer[Any]]], sizes: Sequence[int], *, in_order: bool = False
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return for each row which of the distinct rows it is, and where each of these is first.
+
+    Args:
+        columns: numbers, at least one column.
+        sizes: for each column a number that is greater than any in it.
+        in_order: count the distinct rows in their order, not as they come.
+    """
+    which, known = columns[0].astype(np.int64), sizes[0]
+    for column, size in zip(columns[1:], sizes[1:], strict=True):
+        if known * size >= 2**63:
+            which, values = pd.factorize(which, sort=in_order)
+            known = len(values)
+        which, known = which * size + column, known * size
+    which, values = pd.factorize(which, sort=in_order)
+    first = np.empty(len(values), dtype=np.int64)
+    first[which[::-1]] = np.arange(len(which))[::-1]
+    return which, first

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from captioner.errors import UsageError, did_you_mean
-from captioner.schema import LabelSchema, hash_of
-from captioner.tables import Labels, SampleTable
+from captioner.schema import LabelSchema, canonical_json, hash_of_text
+from captioner.tables import Labels, SampleTable, distinct_rows
 
 __all__ = ["Labels", "Triplet", "distinct", "make_triplet"]
 
@@ -52,14 +52,35 @@ def make_triplet(
         negatives: also carry the classes that the table denies.
         attributes: the chosen attributes; empty values are left out.
     """
-    first = schema[labels.positive[0]]
-    order = {code: i for i, code in enumerate(schema.codes)}
-    findings = tuple(sorted(labels.positive, key=order.__getitem__))
-    denied = tuple(sorted(labels.negative, key=order.__getitem__)) if negatives else ()
     chosen = tuple(sorted((k, v) for k, v in dict(attributes).items() if v))
-    modality, anatomy = schema.modality_of(first), schema.anatomy_of(first)
-    content = [schema.id, modality, anatomy, sorted(findings), sorted(denied), chosen]
-    return Triplet(f"t{hash_of(content)}", modality, anatomy, findings, denied, chosen)
+    place = {code: i for i, code in enumerate(schema.codes)}
+    findings, denied = (
+        tuple(sorted(codes, key=place.__getitem__)) for codes in (labels.positive, labels.negative if negatives else ())
+    )
+    return _Shared.of(schema, findings, denied).triplet(chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What triplets that differ only in attributes have in common; ``json`` begins the text that their id is a hash of."""
+
+    json: str
+    modality: str
+    anatomy: str
+    findings: tuple[str, ...]
+    negatives: tuple[str, ...]
+
+    @classmethod
+    def of(cls, schema: LabelSchema, findings: tuple[str, ...], negatives: tuple[str, ...]) -> Self:
+        first = schema[findings[0]]
+        modality, anatomy = schema.modality_of(first), schema.anatomy_of(first)
+        json = canonical_json([schema.id, modality, anatomy, sorted(findings), sorted(negatives)])
+        return cls(json[:-1], modality, anatomy, findings, negatives)
+
+    def triplet(self, attributes: tuple[tuple[str, str], ...]) -> Triplet:
+        pairs = ",".join([f"[{canonical_json(name)},{canonical_json(value)}]" for name, value in attributes])
+        digits = hash_of_text(f"{self.json},[{pairs}]]")
+        return Triplet(f"t{digits}", self.modality, self.anatomy, self.findings, self.negatives, attributes)
 
 
 def distinct(
@@ -87,38 +108,42 @@ def distinct(
             raise UsageError(
                 f"schema {schema.id!r} has no attribute {name!r}; it has: {known}.{did_you_mean(name, schema.attributes)}"
             )
-    order = {code: i for i, code in enumerate(schema.codes)}
-    pieces, piece_of = _pieces(samples, attributes, negatives=negatives)
-    made = []
-    for labels, *values in pieces:
-        chosen = dict(zip(attributes, map(str, values), strict=True))
-        made.append(make_triplet(schema, samples.combinations[labels], negatives=negatives, attributes=chosen))
-
-    def rank(t: Triplet) -> tuple[object, ...]:
-        findings, denied = ([order[code] for code in codes] for codes in (t.findings, t.negatives))
-        return findings, t.modality, t.anatomy, denied, t.attributes
-
-    triplets = sorted({t.id: t for t in made}.values(), key=rank)
-    position = {t.id: i for i, t in enumerate(triplets)}
-    return tuple(triplets), np.array([position[t.id] for t in made], dtype=np.int64)[piece_of]
-
-
-def _alike(combinations: Sequence[Labels], *, negatives: bool) -> npt.NDArray[np.int64]:
-    """Return for each combination the first one that gives the same triplet."""
-    first: dict[tuple[tuple[str, ...], ...], int] = {}
-    told_apart = ((c.positive, c.negative) if negatives else (c.positive,) for c in combinations)
-    return np.array([first.setdefault(what, i) for i, what in enumerate(told_apart)], dtype=np.int64)
+    # Combinations are in the order that triplets are to have.
+    said = [(labels.positive, labels.negative if negatives else ()) for labels in samples.combinations]
+    kinds = {labels: i for i, labels in enumerate(dict.fromkeys(said))}
+    kind_of = np.array([kinds[labels] for labels in said], dtype=np.int64)
+    kind = kind_of[samples.frame["labels"].to_numpy(dtype=np.int64)]
+    shared = [_Shared.of(schema, *labels) for labels in kinds]
+    names = sorted(set(attributes))
+    columns = [_ranked(samples.frame[name]) for name in names]
+    ranks = [kind, *_in_order_of_pairs(columns)]
+    index, first = distinct_rows(ranks, [int(r.max(initial=0)) + 1 for r in ranks], in_order=True)
+    values = [[known[i] for i in codes[first]] for codes, known in columns]
+    triplets = []
+    for i, *row in zip(kind[first], *values, strict=True):
+        pairs = tuple([(name, value) for name, value in zip(names, row, strict=True) if value])
+        triplets.append(shared[i].triplet(pairs))
+    return tuple(triplets), index
 
 
-def _pieces(
-    samples: SampleTable, attributes: Sequence[str], *, negatives: bool
-) -> tuple[list[tuple[Any, ...]], npt.NDArray[np.int64]]:
-    """Return the distinct label positions with attribute values, and which of them each row has."""
-    labels = _alike(samples.combinations, negatives=negatives)[samples.frame["labels"].to_numpy(dtype=np.int64)]
-    codes, _ = pd.factorize(labels)
-    for name in attributes:
-        value, known = pd.factorize(samples.frame[name])
-        codes, _ = pd.factorize(codes * (len(known) + 1) + value)
-    first = pd.Series(codes).drop_duplicates().index  # factorize numbers values as they come
-    columns = [labels[first].tolist(), *(samples.frame[name].iloc[first].tolist() for name in attributes)]
-    return list(zip(*columns, strict=True)), codes
+def _ranked(column: "pd.Series[Any]") -> tuple[npt.NDArray[np.int64], list[str]]:
+    """Return for each row the position of its value among the distinct ones, and these, sorted."""
+    codes, known = pd.factorize(column)
+    texts = [str(value) for value in known]
+    values = sorted(texts)
+    place = {value: i for i, value in enumerate(values)}
+    return np.array([place[text] for text in texts], dtype=np.int64)[codes], values
+
+
+def _in_order_of_pairs(columns: Sequence[tuple[npt.NDArray[np.int64], list[str]]]) -> list[npt.NDArray[np.int64]]:
+    """Return for each column ranks that sort rows as their pairs of name and value would be, without empty values.
+
+    Names are sorted. In the place of an empty value stands a later name, which is greater, or the end, which is less.
+    """
+    found = []
+    at_end = True
+    for codes, values in reversed(columns):
+        empty = (codes == 0) & (values[:1] == [""])
+        found.append(np.where(empty, np.where(at_end, 0, len(values) + 1), codes + 1))
+        at_end = empty & at_end
+    return found[::-1]

@@ -559,6 +559,23 @@ def test_a_table_file_may_be_given_under_any_name(tmp_path):
     assert len(read_samples(schema(), tmp_path, table=path).frame) == 1
 
 
+@pytest.mark.parametrize("text", ["image,labels", '"image","labels"\n', "image,labels\r\n"])
+def test_a_header_is_no_row_however_its_line_ends(tmp_path, text):
+    (tmp_path / "labels.csv").write_text(text, newline="")
+    with pytest.raises(TableError, match="a header and no rows"):
+        read_samples(schema(), tmp_path)
+
+
+def test_a_file_without_a_usable_row_leaves_the_other_files(tmp_path):
+    write(tmp_path / "a.csv", ("image", "labels", "view"), ("1.png", "Mass", "PA", "one too many"))
+    write(tmp_path / "b.csv", ("image", "labels", "view"), ("2.png", "Mass", "PA"))
+    files = [{"match": "a.csv"}, {"match": "b.csv"}]
+    samples = read_samples(schema(NAMES | {"files": files}, attributes={"view": {"column": "view"}}), tmp_path)
+    assert labels_of(samples) == {"2.png": ("Mass",)}
+    assert samples.frame["view"].tolist() == ["PA"]
+    assert rejected(samples) == [(2, "extra_cells")]
+
+
 def test_a_table_with_a_header_and_no_rows_is_an_error(tmp_path):
     with pytest.raises(TableError, match="a header and no rows"):
         read(tmp_path)
