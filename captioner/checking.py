@@ -79,7 +79,7 @@ class AnswerCheck:
             captions: new ones.
             earlier: accepted ones of the same set.
         """
-        kept = [words_of(c) for c in earlier]
+        kept = {words: frozenset(words) for words in map(words_of, earlier)}
         result = []
         for caption in captions:
             text, original = caption, None
@@ -98,7 +98,7 @@ class AnswerCheck:
                 issues.append({"code": "surplus", "level": "error", "fix": "not needed: the set is complete"})
             accepted = not any(i["level"] == "error" for i in issues)
             if accepted:
-                kept.append(words)
+                kept[words] = frozenset(words)
             result.append(CheckedCaption(text, accepted, "code" if original else self._source, original, tuple(issues)))
         return result
 

@@ -140,8 +140,9 @@ class Judge:
         for mention in self.reading.mentions:
             self.mention(mention)
         self.unknown_disease()
-        self.normality()
-        self.more_than_absence()
+        if self.reading.normal:
+            self.normality()
+            self.more_than_absence()
         if self.context.labels and all(self.m[i].kind == "organ" for i in self.context.labels):
             self.organs_only()
 

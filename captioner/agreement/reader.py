@@ -214,8 +214,9 @@ class _Reader:
         n = len(words)
         added: list[Hit] = []
         joined = concepts if not _JOINTS.isdisjoint(self.tokens.distinct) else []
-        ends = {h[1] for h in joined}
-        starts = {h[0] for h in joined}
+        ends = starts = frozenset[int]()
+        if joined:
+            ends, starts = frozenset([h[1] for h in joined]), frozenset([h[0] for h in joined])
         for s, e, index in joined:
             if s > 1 and words[s - 1] in _JOINTS and self.vocabulary.terms[index].meanings:
                 hit = self.shared_head(s, e, ends)
@@ -234,7 +235,7 @@ class _Reader:
             concepts += [hit for hit in added if hit not in concepts]
             concepts.sort()
 
-    def shared_head(self, s: int, e: int, ends: set[int]) -> Hit | None:
+    def shared_head(self, s: int, e: int, ends: frozenset[int]) -> Hit | None:
         """Return the finding before a joint that ends as the one after it does: "diabetic rather than | hypertensive X"."""
         words = self.words
         joint = s - 1

@@ -6,7 +6,7 @@ audit counts millions of captions by it.
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Literal
 
@@ -31,23 +31,29 @@ def opening(words: Words, size: int = 3) -> Words:
 
 def overlap(a: frozenset[str], b: frozenset[str]) -> float:
     """Return the Jaccard index of two sets of words (Jaccard 1901): 0 to 1, and 0 for two empty ones."""
-    union = len(a | b)
-    return len(a & b) / union if union else 0.0
+    both = len(a & b)
+    union = len(a) + len(b) - both
+    return both / union if union else 0.0
 
 
-def twin_of(words: Words, others: Iterable[Words], near: float = NEAR_DUPLICATE) -> Likeness | None:
+def twin_of(words: Words, others: Mapping[Words, frozenset[str]], near: float = NEAR_DUPLICATE) -> Likeness | None:
     """Say whether a caption is another one's duplicate, or nearly so.
 
     Args:
         words: the caption's, as :func:`words_of` gives them.
-        others: those of the captions that stand already.
+        others: those of the captions that stand already, and the same without repetitions.
         near: share of common words (Jaccard) from which two captions are near-duplicates, above 0 and at most 1.
     """
-    others = list(others)
     if words in others:
         return "duplicate"
     mine = frozenset(words)
-    return "near_duplicate" if any(overlap(mine, frozenset(o)) >= near for o in others) else None
+    size = len(mine)
+    for other in others.values():
+        # Sets of such different sizes cannot have as much in common.
+        most = size / len(other) if size < len(other) else len(other) / (size or 1)
+        if most >= near and overlap(mine, other) >= near:
+            return "near_duplicate"
+    return None
 
 
 def self_similarity(captions: Sequence[frozenset[str]]) -> float:
