@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from captioner.shards import load_captions
 
 KEYS = ("demo-chest-cxr_003", "demo-fundus-eye_003", "demo-breast-us_002", "demo-brain-mri_001")
-TILE, TEXT, GAP = 170, 700, 14
+TILE, TEXT, GAP = 170, 790, 14
 INK, DIM, PAPER = (28, 32, 40), (110, 118, 130), (255, 255, 255)
 
 
@@ -43,7 +43,7 @@ def main() -> None:
         x = 2 * GAP + TILE
         pen.text((x, y), f"{key}   labels: {', '.join(record['labels'])}", font=small, fill=DIM)
         for i, caption in enumerate(record["captions"][:5]):
-            line = textwrap.shorten(caption, 92, placeholder="…")
+            line = textwrap.shorten(caption, 110, placeholder="…")
             pen.text((x, y + 26 + i * 24), line, font=font, fill=INK)
         pen.text((x, y + 26 + 5 * 24), f"and {len(record['captions']) - 5} more", font=small, fill=DIM)
     page.save(target, optimize=True)
