@@ -24,7 +24,6 @@ _PROOF = Request(
     messages=(Message("user", "What is two plus two? Answer with one word of plain text, without any braces."),),
     triplet=Triplet("trial", "none", "none", ()),
     count=1,
-    sampling=Sampling(temperature=0.0, max_tokens=64),
     answer_schema={
         "type": "object",
         "properties": {name: {"type": "string", "enum": [value]} for name, value in _FORCED.items()},
@@ -112,8 +111,8 @@ async def try_engine(
 ) -> Trial:
     """Ask for ten captions of a few classes and look at what comes back.
 
-    Beyond these requests, a server gets three: one for several answers to a question, one a second time, and one with a
-    schema that no answer meets by chance.
+    Beyond these requests, a server gets a few: one for several answers to a question, one a second time, and, if it takes
+    schemas, one with a schema that no answer meets by chance.
 
     Raises:
         EngineError: the engine cannot be used.
@@ -127,7 +126,6 @@ async def try_engine(
         extra = [
             replace(questions[first], key=_SEVERAL, sampling=replace(questions[first].sampling, n=2)),
             replace(questions[first], key=_AGAIN),
-            _PROOF,
         ]
     problems: Counter[str] = Counter()
     answers: dict[str, Answer] = {}
@@ -144,6 +142,8 @@ async def try_engine(
             agreeing += sum(checker.check(c, findings).agrees for c in captions)
             problems.update(faults)
         seconds = time.perf_counter() - begin
+        if server is not None and server.capabilities.sends_schemas:
+            extra.append(replace(_PROOF, sampling=sampling))
         more = {answer.key: answer.text async for answer in engine.answers(extra)} if extra else {}
     finally:
         await engine.close()

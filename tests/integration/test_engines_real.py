@@ -54,15 +54,15 @@ def judge(answers: Sequence[Answer]) -> None:
     assert all(len(json.loads(a.text or "")["captions"]) == 2 for a in stopped)
 
 
-def test_vllm_in_process_answers_chunk_by_chunk_in_order(python: str, model: str) -> None:
+def test_vllm_in_process_answers_all_and_is_topped_up_as_answers_come(python: str, model: str) -> None:
     done = subprocess.run([python, "-m", "tests.integration.asked", model], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     said = json.loads(done.stdout.splitlines()[-1])
     answers = [Answer(*fields, cached_tokens=cached) for *fields, cached in said]
-    assert [a.key for a in answers] == [f"k{i}" for i in range(COUNT)]
     judge(answers)
-    cached = [a.cached_tokens for a in answers if a.text]
-    assert min(cached[CHUNK:]) >= 128  # what all prompts begin with is read once, for all chunks to come
+    later = [a for a in answers if a.text and int(a.key[1:]) > CHUNK + 1]  # asked when another was answered already
+    assert len(later) > COUNT / 2
+    assert min(a.cached_tokens for a in later) >= 128  # what all prompts begin with is read once
 
 
 def test_a_run_with_vllm_in_process_is_a_run_like_any_other(python: str, model: str, tmp_path: Path) -> None:
