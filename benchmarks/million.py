@@ -37,6 +37,15 @@ SCHEMA: dict[str, Any] = {
 _PARTS = 10
 
 
+def write_table(folder: Path, count: int) -> Path:
+    """Write a label table with so many rows, each of which is a triplet if its view counts."""
+    path = folder / "labels.csv"
+    with path.open("w", encoding="utf-8") as table:
+        table.write("image,labels,view\n")
+        table.writelines(f"{i:08}.png,Effusion,number {i}\n" for i in range(count))
+    return path
+
+
 def memory() -> float:
     """Return the megabytes that this process has in memory."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
@@ -103,9 +112,7 @@ def main() -> None:
         folder: Path = options.out or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "many.yaml").write_text(json.dumps(SCHEMA), encoding="utf-8")
-        with (folder / "labels.csv").open("w", encoding="utf-8") as table:
-            table.write("image,labels,view\n")
-            table.writelines(f"{i:08}.png,Effusion,number {i}\n" for i in range(count))
+        write_table(folder, count)
         schema = parse_schema(SCHEMA)
         triplet = make_triplet(schema, Labels(("Effusion",)))
         texts = [
