@@ -23,6 +23,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,27 @@ def plain_tars(data: Path, out: Path, count: int) -> None:
                 writer.add(name, (data / name).read_bytes())
             writer.finish()
             os.fsync(file.fileno())
+
+
+def read_and_hashed(data: Path, count: int) -> None:
+    """Read each image and hash it twice, in two threads, and write nothing: what build_images cannot go below."""
+    archive = hashlib.sha256()
+
+    def as_images(images: list[bytes]) -> None:
+        for image in images:
+            hashlib.sha256(image).hexdigest()
+
+    def as_archive(images: list[bytes]) -> None:
+        for image in images:
+            archive.update(image)
+
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        before: tuple[Future[None], ...] = ()
+        for start in range(0, count, 25):
+            images = [(data / f"{i:07d}.jpg").read_bytes() for i in range(start, min(start + 25, count))]
+            for future in before:
+                future.result()
+            before = one.submit(as_images, images), other.submit(as_archive, images)
 
 
 def shard_writer(data: Path, out: Path, count: int) -> None:
@@ -225,15 +247,16 @@ def measure(root: Path, count: int, rounds: int, decoded: int) -> None:
     def again() -> object:
         return build_images(items(data, count), root / "images", dataset="bench")
 
-    def tar_cf() -> object:
+    def tar_cf() -> None:
         subprocess.run(["tar", "cf", root / "work.tar", "-C", root, "data"], check=True)
         with (root / "work.tar").open("rb") as file:
-            return os.fsync(file.fileno())
+            os.fsync(file.fileno())
 
     ways: dict[str, Callable[[], object]] = {
         "tar cf": tar_cf,
         "tar writer alone": lambda: plain_tars(data, work, count),
         "build_images, no decode check": images(count, decode=False),
+        "reading, both SHA-256, no writing": lambda: read_and_hashed(data, count),
         "webdataset.ShardWriter": lambda: shard_writer(data, work, count),
         "ShardWriter, brought to disk": lambda: shard_writer_durable(data, work, count),
         "build_captions": captions,
@@ -274,6 +297,12 @@ def measure(root: Path, count: int, rounds: int, decoded: int) -> None:
         (
             "ShardWriter to disk / build_images",
             "ShardWriter, brought to disk",
+            "build_images, no decode check",
+            wall,
+        ),
+        (
+            "reading, both SHA-256 / build_images",
+            "reading, both SHA-256, no writing",
             "build_images, no decode check",
             wall,
         ),
