@@ -198,11 +198,10 @@ class Generator:
             EngineError: the engine cannot be used any more, or never answers with captions.
             StorageError: the disk is full.
         """
-        version = self.check.checker.version
-        if self.ledger.meta("checker") != version:
+        if not self._same_rules:
             # Other rules judge by now: every stored answer is judged anew. None is asked for again.
             self.ledger.start_over()
-            self.ledger.set_meta("checker", version)
+            self.ledger.set_meta("checker", self.check.checker.version)
         self.ledger.reopen()
         totals = self.ledger.totals()
         self._cost = totals.cost
@@ -212,7 +211,18 @@ class Generator:
         count = processes_for(totals.triplets.get("open", 0)) if self._processes is None else self._processes
         with self.ledger.grouped(), _rarely_collecting():
             async with Pool(self.check, self._checked, count) as self._pool:
-                await self._work_off(only)
+                if totals.triplets.get("open"):
+                    await self._work_off(only)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to ask about any triplet of the ledger, so that the engine is not needed."""
+        return self._same_rules and not {"open", "failed"} & self.ledger.totals().triplets.keys()
+
+    @property
+    def _same_rules(self) -> bool:
+        """Whether the verdicts in the ledger are by the rules of today."""
+        return self.ledger.meta("checker") == self.check.checker.version
 
     async def _work_off(self, only: frozenset[str] | None) -> None:
         """Start waves as there is something to ask, until there is not."""

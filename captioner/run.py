@@ -457,13 +457,21 @@ def execute(plan: Plan, report: Reporter | None = None) -> Summary:
 
 async def _stages(plan: Plan, ledger: Ledger, folder: Path, report: Reporter) -> Summary:
     try:
+        generator = Generator(
+            plan.schema, plan.prompt, plan.engine, ledger, plan.settings, limits=plan.limits, judge=plan.judge
+        )
         # Before the images: a key that does not work shows in a second, not after an hour of copying.
-        for engine in plan.engines:
-            await engine.check()
+        needed = not generator.finished
+        if needed:
+            await _check(plan.engines)
         atomic.write(folder / "pipeline.yaml", _resolved(plan).encode())
         images = _images(plan, report) if plan.with_images else None
         outputs.write_rejected_rows(plan.out / "rejected_rows.csv", plan.samples.rejects)
-        stopped = await _generate(plan, ledger, report)
+        asked = plan.asked
+        ledger.add_triplets(asked)
+        if not needed and not generator.finished:
+            await _check(plan.engines)
+        stopped = await _generate(asked, generator, report)
     finally:
         for engine in plan.engines:
             await engine.close()
@@ -479,6 +487,11 @@ async def _stages(plan: Plan, ledger: Ledger, folder: Path, report: Reporter) ->
     summary = _summarise(plan, ledger, images, stopped)
     atomic.write(folder / "summary.json", (json.dumps(asdict(summary), indent=2, ensure_ascii=False) + "\n").encode())
     return summary
+
+
+async def _check(asked: Sequence[Engine]) -> None:
+    for engine in asked:
+        await engine.check()
 
 
 def _images(plan: Plan, report: Reporter) -> ImageReport:
@@ -528,12 +541,11 @@ def write_images(
     return images, ~bad
 
 
-async def _generate(plan: Plan, ledger: Ledger, report: Reporter) -> str | None:
+async def _generate(asked: Sequence[Triplet], generator: Generator, report: Reporter) -> str | None:
     """Caption every triplet; return why it stopped before all were done, or None."""
-    asked = plan.asked
-    ledger.add_triplets(asked)
-    here = ledger.totals().triplets
-    others = sum(here.values()) - len(asked)  # of an earlier state of the label table; nobody asks about them now
+    ledger = generator.ledger
+    # Of an earlier state of the label table: nobody asks about them now.
+    others = sum(ledger.totals().triplets.values()) - len(asked)
     only = frozenset(t.id for t in asked) if others else None
     report.start("captioning", len(asked) + others)
 
@@ -541,9 +553,6 @@ async def _generate(plan: Plan, ledger: Ledger, report: Reporter) -> str | None:
         totals = ledger.totals()
         report.advance(sum(n for s, n in totals.triplets.items() if s != "open"), totals)
 
-    generator = Generator(
-        plan.schema, plan.prompt, plan.engine, ledger, plan.settings, limits=plan.limits, judge=plan.judge
-    )
     changed()  # what earlier sessions did is no part of this one's pace
     with _drained_by_ctrl_c(generator, report):
         await generator.run(only, _seldom(changed))

@@ -103,17 +103,34 @@ def test_a_second_run_with_another_prompt_adds_captions_and_leaves_the_images_un
     assert len(list((demo / "out" / "runs").iterdir())) == 2
 
 
-def test_a_finished_run_that_is_started_again_asks_nothing_and_changes_nothing(demo):
+def test_a_finished_run_that_is_started_again_needs_no_server_and_changes_nothing(demo):
     with FaultyServer(caption=careful) as server:
         arguments = (
             *("run", "demo", "--data", demo / "data", "--out", demo / "out"),
             *("--set", "engine.model=tiny", "--set", f"engine.base_url={server.base_url}"),
         )
         assert captioner(*arguments).returncode == 0
-        asked, before = len(server.bodies), content(demo / "out")
-        assert captioner(*arguments).returncode == 0
-        assert len(server.bodies) == asked
+        before = content(demo / "out")
+    again = captioner(*arguments)
+    assert again.returncode == 0, again.stderr
     assert content(demo / "out") == before
+
+
+def test_a_finished_run_to_which_images_with_new_labels_are_added_asks_about_these(demo):
+    table = demo / "data" / "labels.csv"
+    whole = table.read_text(encoding="utf-8").splitlines(keepends=True)
+    with FaultyServer(caption=careful) as server:
+        arguments = (
+            *("run", "demo", "--data", demo / "data", "--out", demo / "out", "--set", "data.images=none"),
+            *("--set", "engine.model=tiny", "--set", f"engine.base_url={server.base_url}"),
+        )
+        table.write_text("".join(whole[:3]), encoding="utf-8")
+        assert captioner(*arguments).returncode == 0
+        asked = len(server.bodies)
+        table.write_text("".join(whole), encoding="utf-8")
+        assert captioner(*arguments).returncode == 0
+        assert len(server.bodies) > asked
+        assert len(set(questions(server))) == len(server.bodies)
 
 
 def test_killed_at_random_moments_and_started_again_a_run_loses_nothing_and_ends_with_the_same_bytes(demo):
