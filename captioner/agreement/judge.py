@@ -508,7 +508,7 @@ class Judge:
     def more_than_absence(self) -> None:
         """Refuse global normality where the labels say no more than that one thing is absent: another may be there."""
         labels = self.context.labels
-        if self.closed_world or not labels or any(self.m[i].kind != "absence" for i in labels):
+        if not labels or any(self.m[i].kind != "absence" for i in labels):
             return
         fix = (
             f"The label only says: {self.m[labels[0]].name}. Other disease may be there: do not call the image normal."

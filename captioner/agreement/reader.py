@@ -226,11 +226,12 @@ class _Reader:
                 found = self.lookup((*words[s : e - 1], words[e + 1]))
                 if found is not None:
                     added.append((e + 1, e + 2, found))
-        for k in range(1, n - 3) if not _INSERTS.isdisjoint(self.tokens.distinct) else ():
-            if k > 1 and words[k] == "not" and words[k - 1] == ",":
-                added += self.parenthesis(k)
-            elif words[k] == "(" or (words[k] == "," and words[k + 1] in _IN_OTHER_WORDS):
-                added += self.apposition(k)
+        if not _INSERTS.isdisjoint(self.tokens.distinct):
+            for k in [k for k in range(1, n - 3) if words[k] in _INSERTS]:
+                if words[k] == "(" or words[k + 1] in _IN_OTHER_WORDS:
+                    added += self.apposition(k)
+                elif words[k + 1] == "not" and k < n - 4:
+                    added += self.parenthesis(k + 1)
         if added:
             concepts += [hit for hit in added if hit not in concepts]
             concepts.sort()

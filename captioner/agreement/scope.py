@@ -73,18 +73,19 @@ def sentences(tokens: Tokens) -> list[tuple[int, int]]:
     multiline = "\n" in text
     if not multiline and (_CLOSING.isdisjoint(tokens.distinct) or _closes_once(words, tokens.distinct)):
         return [(0, n)] if n else []
-    starts, ends = tokens.starts, tokens.ends
     found: list[tuple[int, int]] = []
     begin = 0
     for i, word in enumerate(words):
         if word == ".":
-            close = i + 1 == n or starts[i + 1] > ends[i]
+            close = i + 1 == n or tokens.parted(i)
             if not close or (i > begin and words[i - 1] in _ABBREVIATED and i + 1 < n):
                 continue
         elif word == "?":
-            if i + 1 < n and starts[i + 1] == ends[i]:
+            if i + 1 < n and tokens.starts[i + 1] == tokens.ends[i]:
                 continue
-        elif word not in (";", "!") and not (multiline and i + 1 < n and "\n" in text[ends[i] : starts[i + 1]]):
+        elif word not in (";", "!") and not (
+            multiline and i + 1 < n and "\n" in text[tokens.ends[i] : tokens.starts[i + 1]]
+        ):
             continue
         found.append((begin, i + 1))
         begin = i + 1

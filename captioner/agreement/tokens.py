@@ -43,6 +43,7 @@ class Tokens:
     words: list[str]
     distinct: frozenset[str] = field(init=False)
     _places: tuple[list[int], list[int]] | None = field(default=None, init=False)
+    _opening: set[int] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         """Collect the distinct words."""
@@ -63,7 +64,7 @@ class Tokens:
         return (self._places or self._locate())[1]
 
     def _locate(self) -> tuple[list[int], list[int]]:
-        """Find the tokens' places: only texts of several sentences, and those at fault, need them."""
+        """Find the tokens' places: few texts but those at fault need them."""
         plain, origins = (self.text, None) if _is_plain(self.text) else _normalise(self.text)
         starts: list[int] = []
         ends: list[int] = []
@@ -77,6 +78,16 @@ class Tokens:
             ends.extend([end] * size)
         self._places = starts, ends
         return self._places
+
+    def parted(self, i: int) -> bool:
+        """Say whether white space stands between token ``i`` and the next."""
+        if self._opening is None:
+            self._opening = set()
+            at = 0
+            for piece in _pieces(self.text):
+                self._opening.add(at)
+                at += len(_forms.get(piece) or _learn(piece))
+        return i + 1 in self._opening
 
     def hyphenated(self, i: int) -> bool:
         """Say whether token ``i`` is joined to the one before it: ``free`` in ``tumour-free``."""
@@ -109,9 +120,13 @@ def tokenize(text: str) -> Tokens:
     """Return the tokens of any text, in one pass."""
     words: list[str] = []
     # No token crosses white space, and most pieces of a text have been seen before.
-    for piece in (text if _is_plain(text) else _normalise(text)[0]).split():
+    for piece in _pieces(text):
         words += _forms.get(piece) or _learn(piece)
     return Tokens(text, words)
+
+
+def _pieces(text: str) -> list[str]:
+    return (text if _is_plain(text) else _normalise(text)[0]).split()
 
 
 def _is_plain(text: str) -> bool:
