@@ -142,7 +142,10 @@ class ShardSettings(Model):
     @field_validator("window", mode="before")
     @classmethod
     def _two_numbers(cls, value: Any) -> Any:
-        return value.split(",") if isinstance(value, str) and "," in value else value
+        found = value.split(",") if isinstance(value, str) and "," in value else value
+        if isinstance(found, list | tuple) and len(found) != 2:
+            raise ValueError(f"{value} is not two numbers, such as 0,80")
+        return found
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:

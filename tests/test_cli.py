@@ -524,3 +524,20 @@ def test_an_audit_takes_a_runs_own_schema_and_asks_for_one_where_there_is_none(c
     for target, says in (("captions.jsonl", "Give --schema"), ("nowhere", "no such file or folder")):
         code, _, err = captioner("audit", target)
         assert (code, says in err) == (2, True)
+
+
+def test_an_output_folder_stands_for_all_its_runs_where_runs_are_compared(captioner, demo):
+    for prompt in ("plain", "report"):
+        settings = ("--data", "data", "--out", "out", "--set", f"prompt={prompt}")
+        assert captioner("run", "demo", *settings)[0] == 0
+    code, out, _ = captioner("compare", "out")
+    assert code == 0
+    assert [out.count(run.name) > 0 for run in (demo / "out" / "runs").iterdir()] == [True, True]
+
+
+def test_a_review_names_the_sheet_or_the_key_that_is_not_there(captioner, tmp_path):
+    assert "anna.csv: no such file" in captioner("review", "anna.csv")[2]
+    (tmp_path / "anna.csv").write_text("id,verdict\n")
+    code, _, err = captioner("review", "anna.csv")
+    assert code == 2
+    assert "review.json: no such file; give the review.json of the audit" in err

@@ -188,26 +188,38 @@ def schema_of(target: Place) -> str:
 
 @app.command()
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Two or more runs of one dataset: OUT/runs/RUN.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN", help="Runs of one dataset, OUT/runs/RUN; an output folder stands for all its runs."
+        ),
+    ],
     out_dir: Annotated[Path, typer.Option("--out", help="Folder of the report.")] = Path("compare"),
     as_json: JsonFlag = False,
 ) -> None:
     """Compare runs on the label combinations that all of them asked for: agreement, repairs, tokens, diversity.
 
     Example: captioner compare out/nih/runs/rules-report-67628d50 out/nih/runs/gpt-5-mini-report-0c1d2e3f
+
+    All runs of a dataset: captioner compare out/nih
     """
     from captioner.audit import compare as compare_runs
     from captioner.report import write_comparison
     from captioner.report.comparison import comparison_markdown
 
     with stoppable():
-        found = compare_runs(runs)
+        found = compare_runs([run for folder in runs for run in finished_runs(folder)])
         page = write_comparison(found, out_dir)
     if as_json:
         print_json(found.to_dict())
         return
     sys.stdout.write(comparison_markdown(found))
     out.print(f"\nreport: {page}; for a paper: {page.with_suffix('.tex')}", markup=False)
+
+
+def finished_runs(folder: Path) -> list[Path]:
+    """Return the runs of an output folder that have support sets; of anything else, the folder itself."""
+    return sorted(sets.parent for sets in folder.glob("runs/*/support_sets.parquet")) or [folder]
 
 
 @app.command()
@@ -232,7 +244,13 @@ def review(
     """
     from captioner.audit import read_review, write_corrections, write_synonyms
 
-    found = read_review(key or sheets[0].with_name("review.json"), sheets)
+    for sheet in sheets:
+        if not sheet.is_file():
+            raise UsageError(f"{sheet}: no such file")
+    sample = key or sheets[0].with_name("review.json")
+    if not sample.is_file():
+        raise UsageError(f"{sample}: no such file; give the review.json of the audit that drew the sample with --key")
+    found = read_review(sample, sheets)
     allowed = write_corrections(found, allow) if allow is not None else 0
     if synonyms is not None:
         write_synonyms(found, synonyms)

@@ -51,11 +51,10 @@ def shards_build(
     spec = load_pipeline({"schema": schema, "data": {"root": data}, "out": out_dir, "shards": shards})
     with stoppable(), reporter() as report:
         images, rejected = running.build_shards(running.prepare(spec, report), report)
-    out.print(
-        f"{images.images:,} images in {images.shards:,} shards ({images.written:,} written now): {out_dir}/images"
-    )
+    written = f"{count(images.images, 'image')} in {count(images.shards, 'shard')} ({images.written:,} written now)"
+    out.print(f"{written}: {out_dir}/images", markup=False)
     if rejected:
-        out.print(f"{rejected:,} rows left out: {out_dir}/rejected_rows.csv")
+        out.print(f"{count(rejected, 'row')} left out: {out_dir}/rejected_rows.csv", markup=False)
         raise typer.Exit(1)
 
 
@@ -108,7 +107,8 @@ def shards_captions(
 
     with stoppable():
         done = rewrite_captions(folder, data=data)
-    out.print(f"{folder}/captions: {done.captioned:,} images in {done.shards:,} shards ({done.written:,} written now)")
+    shards = f"{count(done.captioned, 'image')} in {count(done.shards, 'shard')} ({done.written:,} written now)"
+    out.print(f"{folder}/captions: {shards}", markup=False)
     if done.missing:
         out.print(f"{done.missing:,} images have no captions in this run: start it again to caption them")
         raise typer.Exit(1)
