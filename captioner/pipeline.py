@@ -142,10 +142,13 @@ class ShardSettings(Model):
     @field_validator("window", mode="before")
     @classmethod
     def _two_numbers(cls, value: Any) -> Any:
-        found = value.split(",") if isinstance(value, str) and "," in value else value
-        if isinstance(found, list | tuple) and len(found) != 2:
-            raise ValueError(f"{value} is not two numbers, such as 0,80")
-        return found
+        if value is None or value in ("file", "range"):
+            return value
+        try:
+            low, high = map(float, value.split(",") if isinstance(value, str) else value)
+        except (TypeError, ValueError):
+            raise ValueError(f"{value}: give two numbers, such as 0,80, or file or range") from None
+        return low, high
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:

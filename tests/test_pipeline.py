@@ -64,3 +64,9 @@ def test_a_file_that_is_no_pipeline_says_where_and_why(tmp_path, text, message):
 def test_an_unknown_pipeline_names_the_nearest():
     with pytest.raises(UsageError, match="Did you mean 'chestxray14'"):
         load_pipeline("chestxray")
+
+
+@pytest.mark.parametrize("window", ["1,2,3", "a,b", "fil", "[1]", "7"])
+def test_a_window_that_is_none_says_what_one_is(window):
+    with pytest.raises(PipelineError, match=r"shards\.window: .*: give two numbers, such as 0,80, or file or range\.$"):
+        load_pipeline({"schema": "busi"}, [f"shards.window={window}"])
