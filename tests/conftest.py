@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.s3 import ENVIRONMENT, Bucket, Server
 
@@ -13,9 +13,12 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 REAL_DATA = Path(os.environ.get("CAPTIONER_REAL_DATA", REPOSITORY.parent / "shared" / "data"))
 
 
-# How long an example takes says more of the machine than of the code.
-settings.register_profile("unhurried", deadline=None)
-settings.load_profile("unhurried")
+# How long an example takes says more of the machine than of the code; and whether a change passes must not be drawn by lot:
+# examples are the same every time, unless new ones are asked for with --hypothesis-profile=exploring.
+UNHURRIED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("exploring", **UNHURRIED)
+settings.register_profile("repeatable", **UNHURRIED, derandomize=True)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

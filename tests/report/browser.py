@@ -44,7 +44,7 @@ class Browser:
         self.run(self._connect())
 
     def run(self, work):
-        return self.loop.run_until_complete(asyncio.wait_for(work, 60))
+        return self.loop.run_until_complete(asyncio.wait_for(work, 180))
 
     async def _connect(self):
         port = Path(self.folder) / "DevToolsActivePort"
@@ -129,7 +129,7 @@ class Browser:
         """Click what saves a file; return the file once it is whole."""
         self.ask("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
         self.click(selector)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not (found := [p for p in folder.iterdir() if p.suffix == ".csv" and p.stat().st_size]):
             assert time.monotonic() < deadline, "nothing was saved"
             self.run(asyncio.sleep(0.05))
@@ -167,6 +167,6 @@ class Browser:
             self.run(end())
         finally:
             self.process.terminate()
-            self.process.wait(20)
+            self.process.wait(60)
             self.loop.close()
             shutil.rmtree(self.folder, ignore_errors=True)
