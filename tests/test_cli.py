@@ -455,6 +455,21 @@ def test_a_run_on_texts_has_a_status_too(captioner, figures):
     assert "no run in this folder" in err
 
 
+def test_texts_of_the_same_images_are_audited_by_the_schema_of_their_labels(captioner, demo):
+    (demo / "text_schemas").mkdir()
+    (demo / "text_schemas" / "own.yaml").write_text(
+        "id: own\ntitle: Own\nmodality: X-ray\nanatomy: chest\ndataset: demo\nsources: [us]\nuse: [report]\n"
+        "tables: [{files: [{match: r.csv}], image: '{image}', texts: {report: '{report}'}}]\n"
+    )
+    (demo / "data" / "r.csv").write_text("image,report\nchest/cxr_001.png,Chest X-ray with cardiomegaly.\n")
+    (demo / "labels.csv").write_text("key,labels\ndemo-chest-cxr_001,cxr_cardiomegaly\n")
+    assert captioner("run", "own", "--data", "data", "--out", "out")[0] == 0
+    (run,) = (demo / "out" / "runs").iterdir()
+    code, out, _ = captioner("audit", run, "--labels", "labels.csv")
+    assert code == 0
+    assert "1 of 1 captions agree" in out
+
+
 def test_a_new_schema_takes_its_id_from_the_table_and_says_what_it_left_out(captioner, tmp_path):
     (tmp_path / "08_Mine.csv").write_text("image,label\na.png,Effusion\na.png,Effusion\nb.png,\nc.png,Effusion\n")
     code, out, _ = captioner("schema", "new", "08_Mine.csv", "--modality", "xray", "--anatomy", "chest")

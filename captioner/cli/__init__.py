@@ -33,6 +33,7 @@ app.add_typer(unimed.app)
 
 
 def version(show: bool) -> None:
+    """Print the version and end."""
     if show:
         from importlib.metadata import version as installed
 

@@ -169,7 +169,7 @@ def audit(
 
 
 def schema_of(target: Place) -> str:
-    """Return the label schema that a run was made with, or the runs of an output folder.
+    """Return the label schema of a run, or of the runs of an output folder: a run on texts has that of the same images.
 
     Raises:
         UsageError: nothing says so.
@@ -181,8 +181,10 @@ def schema_of(target: Place) -> str:
     if not target.exists():
         raise UsageError(f"{target}: no such file or folder")
     for settings in (target / "pipeline.yaml", *matching(target, "runs/*/pipeline.yaml")):
-        if settings.is_file() and (name := yaml.safe_load(settings.read_text(encoding="utf-8")).get("schema")):
-            return str(name)
+        if settings.is_file():
+            said = yaml.safe_load(settings.read_text(encoding="utf-8"))
+            if name := said.get("schema") or said.get("resolved_texts", {}).get("dataset"):
+                return str(name)
     raise UsageError(f"{target}: does not say what its labels mean. Give --schema ID; all: captioner schema list")
 
 

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,7 +59,6 @@ def reporter(*, quiet: bool = False, log_json: bool = False) -> Any:
 
     if log_json:
         return JsonReporter(err)
-
     if quiet:
         return LineReporter(Console(quiet=True))
     return LiveReporter(err) if err.is_terminal else LineReporter(err)
@@ -83,7 +82,8 @@ def count(number: int, what: str) -> str:
     return f"{number:,} {what}{'s' * (number != 1)}"
 
 
-def few(items: Any, limit: int = 3) -> str:
+def few(items: Iterable[str], limit: int = 3) -> str:
+    """Return the first few of some words, and how many more there are."""
     items = list(items)
     return ", ".join(items[:limit]) + (f" and {len(items) - limit} more" if len(items) > limit else "")
 

@@ -91,7 +91,7 @@ def schema_list(as_json: JsonFlag = False) -> None:
         schema = load_schema(name)
         modalities = [library.modalities[m].name for m in _own_first(schema.modality, schema.modality_of, schema)]
         anatomies = [library.anatomies[a].name for a in _own_first(schema.anatomy, schema.anatomy_of, schema)]
-        row = {"id": schema.id, "title": schema.title, "classes": len(schema.classes), "texts": []}
+        row: dict[str, Any] = {"id": schema.id, "title": schema.title, "classes": len(schema.classes), "texts": []}
         rows.append(row | {"modality": modalities, "anatomy": anatomies} | _facts(schema))
     for name in resources.names("text_schemas"):
         texts = load_text_schema(name)
