@@ -69,12 +69,15 @@ def _record(folder: Path) -> dict[str, Any]:
 def _spec(folder: Path, record: Mapping[str, Any], data: Place | None) -> PipelineSpec:
     # Neither engine nor prompt is used again, and images are not looked for: their shards are there.
     place = {"root": data, "table": None} if data is not None else {}
+    # Words that the check does not know had passed where that was asked for, and where a judge had the last word.
+    unknown = "accept" if "judge" in record else record["loop"]["unknown_words"]
     return load_pipeline(
         {
             "schema": record["schema"],
             "data": {**record["data"], **place, "images": "none"},
             "triplets": record["triplets"],
             "captions": record["captions"],
+            "loop": {"unknown_words": unknown},
             "name": folder.name,
             "out": folder.parent.parent,
         }

@@ -14,13 +14,19 @@ from captioner.recaption import rewrite_captions
 from tests.shards.shard_helpers import contents, stamps
 
 
+def make_run(folder, *settings):
+    """Return a finished run's folder."""
+    make_dataset(folder / "data")
+    places = (f"data.root={folder / 'data'}", f"out={folder / 'out'}")
+    plan = running.prepare(load_pipeline("demo", [*places, *settings]))
+    running.execute(plan)
+    return plan.out / "runs" / plan.run
+
+
 @pytest.fixture
 def run(tmp_path):
     """A finished run's folder."""
-    make_dataset(tmp_path / "data")
-    plan = running.prepare(load_pipeline("demo", [f"data.root={tmp_path / 'data'}", f"out={tmp_path / 'out'}"]))
-    running.execute(plan)
-    return plan.out / "runs" / plan.run
+    return make_run(tmp_path)
 
 
 def change_a_caption(run, caption):
@@ -52,6 +58,21 @@ def test_neither_images_nor_engine_nor_prompt_are_needed(run, tmp_path):
     assert text.count("gone") == 2
     path.write_text(text)
     assert rewrite_captions(run).captioned == 18
+
+
+@pytest.mark.parametrize(
+    "setting", ["loop.unknown_words=accept", "judge.engine={model: tiny, base_url: http://127.0.0.1:9/v1}"]
+)
+def test_a_run_in_which_unknown_words_passed_is_no_changed_schema(tmp_path, monkeypatch, setting):
+    async def here(self):
+        """The judge's server is not asked."""
+
+    monkeypatch.setattr("captioner.engines.openai.OpenAIEngine.check", here)
+    run = make_run(tmp_path, setting)
+    before = contents(run / "captions")
+    shutil.rmtree(run / "captions")
+    assert rewrite_captions(run).captioned == 18
+    assert contents(run / "captions") == before
 
 
 def test_the_dataset_may_have_moved(run, tmp_path):
