@@ -177,7 +177,7 @@ def questions(server: FaultyServer) -> list[str]:
 
 
 def test_two_runs_in_one_folder_at_once_the_second_says_so_and_stops(demo):
-    with FaultyServer(caption=careful, latency=2) as server:
+    with FaultyServer(caption=careful, latency=600) as server:
         arguments = (
             *("run", "demo", "--data", demo / "data", "--out", demo / "out"),
             *("--set", "engine.model=tiny", "--set", f"engine.base_url={server.base_url}"),
@@ -195,7 +195,7 @@ def test_two_runs_in_one_folder_at_once_the_second_says_so_and_stops(demo):
 
 
 def test_ctrl_c_stops_with_a_word_on_how_to_go_on_and_the_run_goes_on(demo):
-    with FaultyServer(caption=careful, latency=0.2) as server:
+    with FaultyServer(caption=careful) as server:
         arguments = (
             *("run", "demo", "--data", demo / "data", "--out", demo / "out"),
             *(
@@ -207,11 +207,17 @@ def test_ctrl_c_stops_with_a_word_on_how_to_go_on_and_the_run_goes_on(demo):
                 "engine.concurrency=2",
             ),
         )
+        told = []
+        server.gate = lambda: len(server.bodies) < 4 or bool(told)  # so that the run is still under way
         process = subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         while len(server.bodies) < 4 and process.poll() is None:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=30)
+        assert process.stderr is not None
+        while "waiting for the answers that are on their way" not in process.stderr.readline():
+            assert process.poll() is None
+        told.append(True)
+        _, stderr = process.communicate(timeout=120)
         assert process.returncode == 130
         assert "start the same command again" in stderr
         assert "Traceback" not in stderr
@@ -219,7 +225,7 @@ def test_ctrl_c_stops_with_a_word_on_how_to_go_on_and_the_run_goes_on(demo):
 
 
 def test_ctrl_c_twice_stops_at_once_and_the_run_goes_on(demo):
-    with FaultyServer(caption=careful, latency=5) as server:
+    with FaultyServer(caption=careful, latency=600) as server:
         arguments = (
             *("run", "demo", "--data", demo / "data", "--out", demo / "out"),
             *("--set", "engine.model=tiny", "--set", f"engine.base_url={server.base_url}"),
@@ -233,7 +239,7 @@ def test_ctrl_c_twice_stops_at_once_and_the_run_goes_on(demo):
             assert process.poll() is None
         in_flight = server.open
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=30)
+        _, stderr = process.communicate(timeout=120)
         assert in_flight
         assert process.returncode == 130
         assert "start the same command again" in stderr
