@@ -41,6 +41,7 @@ _NOUN_ENDS = (
     | lx.PERCEIVED
     | frozenset(("and", "or", "nor", "not", "no", "without", "with", "to", "than", "as", "if", "when"))
 )
+_ARTICLES = frozenset(("a", "an", "the"))
 _OPENS = frozenset(first for first, _ in _CAUSES | _PERSONS) | _TIMES | _TREATED
 _ALLOWED = _PLAIN | lx.DETERMINER | lx.IMAGE | lx.EVIDENCE
 _LONGEST = 4
@@ -69,6 +70,8 @@ def find(tokens: Tokens, known: Callable[[], set[int]], status: list[int]) -> li
             first = k + 1
         else:
             continue
+        if pair in _CAUSES and first < n - 1 and words[first] in _ARTICLES:
+            first += 1  # "caused by a virus"
         end = first
         while end < n and end - first < _LONGEST and words[end][0].isalpha() and words[end] not in _NOUN_ENDS:
             end += 1

@@ -22,6 +22,7 @@ _COUNTED = frozenset(
     "finding abnormality process diagnosis condition disease entity pathology feature problem change disorder class item label".split()
 )
 _ANNOUNCE = frozenset("grade stage level class category icdr score type".split())
+_OF_THEM = (["them"], ["these"], ["those"])
 _NOT_COUNTED = frozenset("this every any no of".split())
 _PEOPLE = frozenset(
     "diabetic hypertensive asthmatic alcoholic known young old smoking immunocompromised obese pregnant symptomatic".split()
@@ -185,6 +186,8 @@ def _count(p: _Place) -> _Span:
     words = p.words
     word = words[p.start]
     k = p.end
+    if words[k : k + 1] == ["of"] and words[k + 1 : k + 2] in _OF_THEM:
+        return p.start, k + 2
     limit = min(len(words), p.end + 3)
     while k < limit and not p.starts_finding(k) and words[k] not in _COUNTED:
         w = words[k]
@@ -206,7 +209,7 @@ def _stage(p: _Place) -> _Span:
     if word in _IS_NUMBER and end + 1 < len(p.words):
         word, end = p.words[end + 1], end + 1
     roman = word in _ROMAN and (word != "i" or p.tokens.text[p.tokens.starts[end]] == "I")
-    if p.graded or not (roman or word[0].isdigit()):
+    if (p.graded and p.words[p.start] != "age") or not (roman or word[0].isdigit()):
         return None
     return p.start, end + 1
 
@@ -216,6 +219,8 @@ def _before_finding(p: _Place) -> _Span:
 
 
 def _patient(p: _Place) -> _Span:
+    if p.next in ("is", "was") and p.end + 1 < len(p.words) and p.words[p.end + 1][0].isdigit():
+        return p.start, p.end + 2  # "the patient is 60"
     lo = max(0, p.start - 5)
     first = next((k for k in range(lo, p.start) if p.words[k] in _PEOPLE and not _of_age(p.words, k)), None)
     before = p.before

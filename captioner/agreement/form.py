@@ -1,6 +1,7 @@
 """Texts that are no caption at all: refusals, echoes of the prompt, JSON, questions, cut-off sentences, lists, markup."""
 
 import re
+import unicodedata
 from collections import Counter
 
 from captioner.agreement.tokens import Tokens, lemma
@@ -31,14 +32,14 @@ _ECHO_START = re.compile(
     r"|(?:sure|certainly|of course|absolutely|okay|ok|great|understood|got it|no problem|yes|alright)\b\s*[,!.:]"
     r"|here(?:'s| is| are)\b.{0,60}\b(?:caption|description|sentence|version|option|variation|rewrite|response|answer)"
     r"|(?:image |final |new |possible |suggested |alternative |revised |corrected )?(?:caption|captions|description|answer|output|response|assistant|user|system|prompt|instruction|instructions|task|example|note|input|question|title|rewritten|corrected|option [a-z0-9]|label|labels|findings to mention|context|requirements?|rules?)\s*(?:\d+|\(\d+\)|#\d+)?\s*:"
-    r"|you are (?:a|an|the)\b|your task|the following|given the|based on the (?:label|provided|given|information|prompt|above)|below (?:is|are)|(?:i|let me|we) (?:will|have|would|can|wrote|generated|hope|think|see|am|believe|suggest))",
+    r"|here (?:you|it|we) (?:go|is|are)\b|as (?:requested|asked|instructed|you (?:asked|requested|wanted|instructed))\b|(?:translation|error|warning|ocr|transcript|text|version|draft|attempt|result)\s*\d*\s*:|you are (?:a|an|the)\b|your task|the following|given the|based on the (?:label|provided|given|information|prompt|above)|below (?:is|are)|(?:i|let me|we) (?:will|have|would|can|wrote|generated|hope|think|see|am|believe|suggest))",
     re.IGNORECASE,
 )
 _ECHO_ANYWHERE = re.compile(
     r"\{\{|\}\}|\{%|%\}|\{[a-z_]+\}|\[(?:insert|label|labels|modality|anatomy|finding|findings|organ|name|class|disease|view|age|sex)[^\]]*\]"
     r"|<(?:modality|anatomy|finding|findings|label|labels|insert|class|disease)[^>]*>|<\|[a-z_]*\|?>|\[/?inst\]|</?s>|<<sys>>|<think>"
     r"|\b(?:the (?:given |provided |above )?labels? (?:mention|say|state|indicate|list|provided|given|are\b|is\b)|using (?:british|american|only the|the following|simple|no more)|in (?:one|a single|two|three) sentences?\b"
-    r"|(?:your|this|the) (?:prompt|instruction|request)\b|write (?:a|one|the|\d+|two|three|five|ten) (?:\w+ ){0,3}captions?|captions? for (?:a|an|the|this|each)\b|(?:let me know|feel free|hope this helps|would you like)|word (?:limit|count)|no more than \d+ words|do not (?:mention|include|invent|use|add|state)|must (?:mention|include|not mention)|(?:lorem ipsum)|the user\b|ground[- ]truth label)",
+    r"|(?:your|this|the) (?:prompt|instruction|request)\b|write (?:a|one|the|\d+|two|three|five|ten) (?:\w+ ){0,3}captions?|captions? for (?:a|an|the|this|each)\b|(?:let me know|feel free|hope this helps|would you like)|word (?:limit|count)|no more than \d+ words|do not (?:mention|include|invent|use|add|state)|must (?:mention|include|not mention)|should (?:mention|include|state|read)\b|\bi (?:assume|suppose|presume|imagine|believe|think|guess|would say|would describe|would caption|see\b|can see|note)|\byou (?:provided|sent|shared|gave|uploaded|attached|asked|requested|wanted|can see|see)|\b(?:an|the) ai (?:would|might|could|can|says|model)|(?:lorem ipsum)|the user\b|ground[- ]truth label)",
     re.IGNORECASE,
 )
 _MARKUP = re.compile(
@@ -48,6 +49,15 @@ _MARKUP = re.compile(
 _JSON = re.compile(
     r"^\s*[\[{]|[\]}]\s*$|\"\s*:\s*[\"\[{\d]|\"\w+\"\s*:|'\w+'\s*:\s*['\[{]|^\s*\"?(?:caption|captions|labels?|findings|text)\"?\s*[:=]\s*[\"\[{]|\w+=\"|^\s*-\s+\w+:\s|\w\s*;\s*$\s*\}|None\b,|\bnull\b",
     re.IGNORECASE,
+)
+_ARTEFACT = re.compile(
+    r"\(\s*\d+ (?:words?|characters?|tokens?)\s*\)|\(\s*(?:\w+ ){0,2}(?:arrow(?:head)?s?|asterisk|circle|star)\s*\)|\b(?:fig(?:ure)?\.?|panel|image|slide|plate|case|photo|table)\s*(?:\d+|[a-h])\s*[:.)]",
+    re.IGNORECASE,
+)
+"""What texts bring along from elsewhere: word counts, arrows in a figure, the number of a figure."""
+
+_ARTEFACT_WORDS = frozenset(
+    "word character token arrow arrowhead asterisk circle star fig figure panel image slide plate case photo table".split()
 )
 _LIST = re.compile(r"(?m)^\s*(?:[-*\u2022\u2013]|\(?\d{1,2}[.):]|[a-z]\))\s+\S")
 _INLINE_LIST = re.compile(
@@ -146,7 +156,7 @@ _REFUSAL_WORDS = frozenset(
 )
 _ECHO_WORDS = frozenset(
     """label prompt instruction request caption british american simple sentence word write lorem user feel let would
-    mention include hope ground use using must the_user not state invent add""".split()
+    mention include hope ground use using must the_user not state invent add should i you ai""".split()
 )
 _ECHO_LATER = frozenset("write generate describe provide produce rewrite compose draft caption output".split())
 _ECHO_SENTENCE = re.compile(
@@ -196,6 +206,11 @@ def problems(text: str, tokens: Tokens) -> list[Problem]:
     markup = _MARKUP.search(text) if special else None
     if markup:
         found.append(("markup", markup.span()))
+    artefact = _ARTEFACT.search(text) if not (plain or _ARTEFACT_WORDS.isdisjoint(vocabulary)) else None
+    if artefact:
+        found.append(("prompt_echo", artefact.span()))
+    elif not text.isascii() and any(unicodedata.category(c) == "So" for c in text):
+        found.append(("markup", None))  # an emoji
     if _is_list(text, stripped, marked=marked):
         found.append(("list", None))
     if _foreign(tokens, text):
@@ -206,8 +221,7 @@ def problems(text: str, tokens: Tokens) -> list[Problem]:
     cut = _cut_off(tokens, stripped)
     if cut:
         found.append(("cut_off", cut))
-    many = 3 * len(vocabulary) // 2
-    if len(words) > many and sum(1 for w in words if w[0].isalnum()) > many and _repeats(words):
+    if len(words) > len(vocabulary) + 1 and _repeats(words, len(vocabulary)):
         found.append(("repetition", None))
     if text is not original:
         found = [(kind, span if kind in ("question", "cut_off") else None) for kind, span in found]
@@ -372,9 +386,11 @@ def _cut_off(tokens: Tokens, stripped: str) -> tuple[int, int] | None:
     return None
 
 
-def _repeats(words: list[str]) -> bool:
+def _repeats(words: list[str], distinct: int) -> bool:
     """Say whether a text goes round in circles, as models that have derailed do."""
-    if len(words) < 12:
+    if any(a == b == c and a.isalpha() for a, b, c in zip(words, words[1:], words[2:], strict=False)):
+        return True
+    if len(words) < 12 or len(words) <= 3 * distinct // 2:
         return False
     grams = Counter(zip(words, words[1:], words[2:], words[3:], strict=False))
-    return max(grams.values()) >= 4
+    return max(grams.values()) >= (4 if len(words) > 40 else 3)

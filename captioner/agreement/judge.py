@@ -7,7 +7,8 @@ from captioner.agreement import lexicon as lx
 from captioner.agreement.compiling import STATE_WORDS
 from captioner.agreement.context import Context
 from captioner.agreement.issues import Issue
-from captioner.agreement.reader import Mention, Reading
+from captioner.agreement.mentions import Mention
+from captioner.agreement.reader import Reading
 from captioner.agreement.tokens import Kind
 from captioner.agreement.vocabulary import Meaning, Vocabulary
 
@@ -513,18 +514,24 @@ class Judge:
         fix = (
             f"The label only says: {self.m[labels[0]].name}. Other disease may be there: do not call the image normal."
         )
-        for state in self.reading.normal:
-            if state.places is None or self.whole(state.places, self.m[labels[0]]):
-                tokens = (state.start, state.end)
-                self.add(
-                    "normal_conflict",
-                    fix,
-                    label=labels[0],
-                    tokens=tokens,
-                    cue=state.cue,
-                    detail="more_than_absence",
-                    accept=True,
-                )
+        said = {
+            (s.start, s.end): s.cue
+            for s in self.reading.normal
+            if s.places is None or self.whole(s.places, self.m[labels[0]])
+        }
+        for m in self.reading.mentions:
+            if m.status == lx.AFFIRMED and any(self.m[i].kind == "normal" for i in m.meanings):
+                said.setdefault((m.start, m.end), m.cue)
+        for tokens, cue in said.items():
+            self.add(
+                "normal_conflict",
+                fix,
+                label=labels[0],
+                tokens=tokens,
+                cue=cue,
+                detail="more_than_absence",
+                accept=True,
+            )
 
     def organs_only(self) -> None:
         """Refuse any word on health where the labels name nothing but organs."""

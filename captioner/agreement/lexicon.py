@@ -55,6 +55,7 @@ CUES = MappingProxyType(
             | unable to show | unable to demonstrate | unable to detect | cannot detect | cannot see | cannot identify | unable to see | never shows | no convincing | no definite
             | no obvious | no clear evidence of | no radiographic evidence of | no findings of | nothing in the way of
             | not amounting to | not reaching | does not reach | not reached | has not reached | do not reach | short of
+            | bereft of | fails to support | fail to support | fails to bear out
             | falls short of | stops short of | below the threshold for | below the threshold of | under the threshold for
             | disproves | disprove | in vain for | spared of | not yet | not the case that | not true that | untrue that | false that
             | not meeting criteria for | does not meet criteria for | exclusion of | excluded are | ruled out are
@@ -70,11 +71,12 @@ CUES = MappingProxyType(
         NEG_TO_COMMA: "far from | by no means | anything but",
         NOT: "not | cannot be | nowhere | never",
         NOTHING: """
-            nothing | little to suggest | little evidence of | little to indicate | nothing to suggest | nothing suggestive of | nothing to indicate | nothing indicative of | nothing points to
+            nothing | under no circumstances | in no way | on no account | little to suggest | little evidence of | little to indicate | nothing to suggest | nothing suggestive of | nothing to indicate | nothing indicative of | nothing points to
             | nothing to point to | nothing suggesting | nothing indicating | nothing resembling | nothing like
             | nothing pointing to | nothing that suggests | nothing that indicates | nothing in favour of""",
         NEG_B: """
-            absent | has disappeared | have disappeared | is not there | are not there | hardly present | scarcely present
+            absent | has disappeared | have disappeared | disappeared | vanished | has vanished | have vanished | be dismissed
+            | is dismissed | is gone | has gone | have gone | is not there | are not there | hardly present | scarcely present
             | hardly visible | scarcely visible | scarcely conceivable | hardly conceivable | rejected | refuted | discarded
             | does not apply | do not apply | conspicuous by its absence | conspicuous by their absence | notable by its absence
             | ruled out | excluded | negative | lacking | unlikely | not a feature | none | nil | nowhere to be seen
@@ -111,7 +113,9 @@ CUES = MappingProxyType(
             | may contain | might contain | could contain | may demonstrate | could demonstrate | may exhibit | may also be
             | might also be | could also be | may in fact be | seems possible | some chance of | apparently possible
             | undetermined between | versus perhaps | one of several | scant evidence of | insufficient evidence of
-            | insufficient evidence for | not enough evidence of | not enough evidence for | weak evidence of""",
+            | insufficient evidence for | arguable | would be | doubt about | doubts about | doubt as to | invites the diagnosis of
+            | invites a diagnosis of | inviting the diagnosis of | overlaps with | overlap with | overlapping with | plausible
+            | candidate for | prompts the thought of | on suspicion of | not enough evidence of | not enough evidence for | weak evidence of""",
         HEDGE_B: """
             not unlikely | is not unlikely | not improbable | hard to rule out | difficult to rule out | hard to dismiss
             | difficult to dismiss | of uncertain significance | cannot be excluded | cannot be ruled out | cannot be entirely excluded | cannot be fully excluded
@@ -134,6 +138,8 @@ CUES = MappingProxyType(
             | difficult to confirm | hard to confirm | difficult to exclude | hard to exclude | would explain | could explain | might explain | may explain | would account for | could account for | might account for
             | may account for | one explanation | one possibility | one possible explanation | an alternative | an alternative explanation
             | one of several | one of the possibilities | a potential explanation | a possible explanation | a candidate | one of the differentials | one of the differential diagnoses
+            | is plausible | are plausible | plausible | is entertained | are entertained | entertained | pending | pending confirmation | awaiting confirmation | tbc | comes to mind
+            | come to mind | on the list | on the list of candidates | on the list of differentials | on the list of possibilities | among the candidates | among the considerations | arguable | is arguable
             | is speculative | tentative | is borderline | a differential | a differential diagnosis""",
         HEDGE_BOTH: "versus | and/or | differential between",
         HYPO_F: """
@@ -216,7 +222,7 @@ DETERMINER = words("a an the this that these those its his her their there anoth
 NEUTRAL_ADVERB = words("""both all also each entirely completely totally wholly again likewise either clearly definitely fully readily well
     currently otherwise equally convincingly too therefore thus notably truly really simply actually still conspicuously
     obviously directly to be been being yet even unequivocally confidently reliably plainly certainly now everywhere
-    properly easily at any here""")
+    properly easily safely at any here""")
 STOP = words("""but however although though while whereas yet because since which who whose where when whilst despite
     nevertheless nonetheless instead albeit notwithstanding so hence therefore thus consequently until""")
 """Words after which another clause begins."""

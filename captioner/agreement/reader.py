@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from captioner.agreement import lexicon as lx
-from captioner.agreement import matcher, scales, scope
+from captioner.agreement import matcher, resumption, scales, scope
 from captioner.agreement import vocabulary as vb
 from captioner.agreement.binding import bound
 from captioner.agreement.matcher import Hit
+from captioner.agreement.mentions import Mention
 from captioner.agreement.scope import Scopes
 from captioner.agreement.states import State, States
 from captioner.agreement.tokens import Tokens
@@ -40,41 +41,6 @@ _DEFINING = frozenset(
 _GENERAL_VERBS = frozenset(
     "refer occurs occur develop arise typically usually often commonly can mean result describe".split()
 )
-
-
-@dataclass(slots=True)
-class Mention:
-    """A finding in a caption.
-
-    Attributes:
-        start: first token.
-        end: token after the last.
-        meanings: what it asserts; several where one wording belongs to several classes.
-        signs: meanings for which it is a declared sign.
-        status: how it is meant, as in :data:`~.lexicon.STATUS_NAMES`.
-        cue: index of the cue that says so, or -1.
-        graded: a word of degree, which stands for a step of a scale.
-        gap: tokens between its parts, which belong to other words; empty for a wording in one piece.
-        denial: a wording that denies without a word of negation.
-        weak: see :class:`~.vocabulary.Term`.
-    """
-
-    start: int
-    end: int
-    meanings: tuple[int, ...]
-    signs: frozenset[int]
-    status: int
-    cue: int = -1
-    graded: bool = False
-    gap: tuple[int, int] | None = None
-    denial: bool = False
-    weak: bool = False
-
-    def holds(self, start: int, end: int) -> bool:
-        """Say whether tokens are part of the wording itself, not of what stands between its parts."""
-        if self.gap is None:
-            return self.start <= start and end <= self.end
-        return (self.start <= start and end <= self.gap[0]) or (self.gap[1] <= start and end <= self.end)
 
 
 @dataclass(slots=True)
@@ -145,6 +111,8 @@ class _Reader:
         if len(mentions) > 1:
             mentions.sort(key=_START)
         self.generic(mentions)
+        if mentions and len(self.scopes.sentences) > 1:
+            resumption.resume(self.tokens, self.scopes, mentions)
         if "or" in self.tokens.distinct:
             self.alternatives(mentions)
         reading = Reading(
@@ -475,7 +443,7 @@ class _Reader:
         if at + 1 >= len(words) or words[at] != "or":
             return False
         k = at + 1
-        while k < len(words) and words[k] in lx.DETERMINER:
+        while k < len(words) and (words[k] in lx.DETERMINER or words[k] == "as"):
             k += 1
         end = k
         while end < len(words) and self.nominal(end):

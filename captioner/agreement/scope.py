@@ -18,6 +18,7 @@ _ABBREVIATED = frozenset("e g i vs versus approx dr fig cf eg ie resp incl st".s
 _OTHER_CLOSING = frozenset(("?", ";", "!"))
 _CLOSING = _OTHER_CLOSING | {"."}
 _HARD = frozenset((":", ";", "(", ")", "[", "]", "-", '"'))
+_FEATURES = frozenset(("feature", "figure"))
 _ASKING = frozenset(("?", "for"))
 _LEAVING_OPEN = frozenset("may might could believed thought felt assumed would".split())
 _AUXILIARY = frozenset("cannot not can to could should may might would".split())
@@ -222,6 +223,8 @@ class _Machine:
             if word in ("exclude", "rule") and k + 1 < b:
                 return lx.HEDGE_F, k + 1 + (words[k + 1] == "out")
             if word in lx.PERCEIVED and word not in ("part", "clear", "here"):
+                return lx.NEG_B, k + 1
+            if word in _FEATURES and (k + 1 == b or not words[k + 1][0].isalpha() or words[k + 1] in lx.PREPOSITIONS):
                 return lx.NEG_B, k + 1
             if word == "to" and k + 2 < b and words[k + 1] == "be" and words[k + 2] in lx.PERCEIVED:
                 return lx.NEG_B, k + 3
