@@ -13,6 +13,7 @@ MAX_CAPTION = 600
 """Characters in a caption. CLIP-style text encoders read 77 tokens, roughly 300 characters; nothing longer is of use."""
 
 _THOUGHT = re.compile(r"\A.*</think>", re.DOTALL)
+_HALF = re.compile(r"[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\ufffd]")
 
 
@@ -39,6 +40,20 @@ def answer_schema(count: int) -> dict[str, Any]:
         "required": ["captions"],
         "additionalProperties": False,
     }
+
+
+def encodable(answer: Answer) -> Answer:
+    """Return an answer that can be written as UTF-8.
+
+    JSON may hold halves of surrogate pairs, such as of an emoji at which an answer was cut; each becomes U+FFFD.
+    """
+    text, error = answer.text or "", answer.error or ""
+    try:
+        (text + error).encode()
+    except UnicodeEncodeError:
+        whole = (_HALF.sub("\ufffd", said) or None for said in (text, error))
+        return replace(answer, text=next(whole), error=next(whole))
+    return answer
 
 
 def parse_answer(answer: Answer) -> tuple[list[str], list[str]]:

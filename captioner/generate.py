@@ -21,7 +21,7 @@ from json.encoder import encode_basestring as _quoted
 from typing import Any, Literal
 
 from captioner.agreement.sets import NEAR_DUPLICATE
-from captioner.answers import MAX_CAPTION, answer_schema
+from captioner.answers import MAX_CAPTION, answer_schema, encodable
 from captioner.checking import AnswerCheck, Round
 from captioner.engines import SEPARATOR, Answer, Engine, Message, Request, Sampling, Tells
 from captioner.errors import EngineError
@@ -343,6 +343,7 @@ class Generator:
         """Record an answer, before anybody looks at it; an engine that tells of it at once yields it later."""
         asked = self._asked.pop(answer.key, None)
         if asked is not None:
+            answer = encodable(answer)
             cost = _cost(self.limits.price, answer)
             self.ledger.add_answer(answer, asked.request, cost)
             self._pay(cost)
@@ -415,7 +416,7 @@ class Generator:
             request = unanswered.pop(answer.key, None)
             if request is not None:
                 cost = _cost(self.limits.judge_price, answer)
-                self.ledger.add_answer(answer, request, cost)
+                self.ledger.add_answer(encodable(answer), request, cost)
                 self._pay(cost)
 
         if isinstance(judge.engine, Tells):

@@ -312,6 +312,23 @@ def test_waves_that_overlap_ask_for_each_round_of_each_triplet_once(ledger, seed
     )
 
 
+@pytest.mark.parametrize("half", ["\ud83d", "\\ud83d"])
+def test_half_of_a_surrogate_pair_in_an_answer_makes_it_faulty_and_it_is_asked_for_again(ledger, half):
+    def script(request):
+        return captions(*GOOD[:3]) if ledger.attempts(EFFUSION.id) else f'{{"captions": ["Fluid {half}"]}}'
+
+    engine = generate(ledger, script)
+    assert accepted(ledger) == GOOD[:3]
+    first = ledger.attempts(EFFUSION.id)[0]
+    assert first.captions == ()
+    assert len(engine.asked) == 2
+
+
+def test_half_of_a_surrogate_pair_in_a_refusal_is_recorded(ledger):
+    generate(ledger, lambda r: Answer(r.key, None, "stop", error="the model refused: \ud83d"))
+    assert ledger.attempts(EFFUSION.id)[0].problems == ("the model refused: \ufffd",)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_question_leaves_only_when_every_answer_that_came_before_it_is_durable(ledger, seed):
     """What another connection sees is what a kill at that moment would leave."""
