@@ -91,7 +91,7 @@ def build_images(
     An interrupted build goes on where it stopped and ends with the same bytes. A file with several images (pages of a
     TIFF, frames of a DICOM file, where such are converted) becomes one sample each, with keys ``KEY-f0001`` …
 
-    Memory grows by some five bytes an image. Their keys are kept in a temporary file, about 60 bytes each.
+    Memory grows by two or three bytes an image. Their keys are kept in a temporary file, about 60 bytes each.
 
     Args:
         items: the images, in the order in which they shall be stored.

@@ -231,30 +231,31 @@ def write_manifest(manifest: Manifest, rows: Iterable[Row]) -> None:
     folder = manifest.folder
     assert isinstance(folder, Path), "shards are written on this machine"
     write_sizes(folder, manifest.shards)
-    schema = _COLUMNS.with_metadata({_METADATA: json.dumps(content, separators=(",", ":")).encode()})
     with (
         atomic.replacing(folder / NAME) as file,
         pq.ParquetWriter(
             file,
-            schema,
+            _COLUMNS,
             compression="zstd",
             use_dictionary=_REPEATED,
             data_page_size=_PAGE,
             write_page_checksum=True,
+            store_schema=False,  # a second copy of the metadata; Parquet's own types say all
             write_statistics=False,  # they grow with the number of row groups, and are held until the end
         ) as writer,
     ):
         pending = iter(rows)
-        while group := list(islice(_tables(schema, pending), _ROW_GROUP // _BATCH)):
+        while group := list(islice(_tables(pending), _ROW_GROUP // _BATCH)):
             writer.write_table(pa.concat_tables(group), row_group_size=_ROW_GROUP)
+        writer.add_key_value_metadata({_METADATA: json.dumps(content, separators=(",", ":")).encode()})
     write_sums(folder, manifest.shards, (NAME, SIZES))
 
 
-def _tables(schema: pa.Schema, rows: Iterator[Row]) -> Iterator[pa.Table]:
+def _tables(rows: Iterator[Row]) -> Iterator[pa.Table]:
     """Yield rows as tables. The rows themselves are not kept."""
     while columns := list(zip(*islice(rows, _BATCH), strict=True)):
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-        yield pa.Table.from_arrays(arrays, schema=schema)
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, _COLUMNS, strict=True)]
+        yield pa.Table.from_arrays(arrays, schema=_COLUMNS)
 
 
 def write_sizes(folder: Path, shards: Iterable[Shard]) -> None:
