@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _WRITERS = {"engine": "by the model", "rules": "by the built-in writer", "code": "put right in code"}
 _EXAMPLES = 3
+_HALF_A_CENT = 0.005
 
 
 def prepare(name: str, overrides: Sequence[str], report: "Reporter") -> "Plan":
@@ -58,7 +59,8 @@ def forecast_rows(plan: "Plan", forecast: dict[str, Any]) -> Iterator[tuple[str,
     if f["judged"]:
         yield "shown to the judge", f"{f['judged']:,} captions at most, {f['judge_tokens']:,} tokens"
     if f["price"]:
-        yield "cost", f"about {f['cost']:,.2f}, repairs not counted (by {f['price']})"
+        cost = f"about {f['cost']:,.2f}" if f["cost"] >= _HALF_A_CENT else "less than 0.01"
+        yield "cost", f"{cost}, repairs not counted (by {f['price']})"
     yield "disk", f"about {f['disk_bytes'] / 1e6:,.1f} MB"
 
 

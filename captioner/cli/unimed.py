@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from captioner.cli.console import JsonFlag, count, err, few, grid, out, print_json, reporter, stoppable
 from captioner.errors import UsageError, did_you_mean
@@ -85,13 +86,22 @@ def unimed(
     if exclude:
         sources = {name: Excluding(source, exclude) for name, source in sources.items()}
     done: list[tuple[str, Built]] = []
+    wrong: dict[str, str] = {}
     with stoppable(), reporter() as report:
         for output in chosen:
             report.start(f"building {output.name}", None)
-            built = build(output, sources[output.name], out_dir, per_shard=size, progress=report.advance)
-            done.append((output.name, built))
+            try:
+                built = build(output, sources[output.name], out_dir, per_shard=size, progress=report.advance)
+            except UsageError as e:
+                if len(chosen) == 1:
+                    raise
+                wrong[output.name] = str(e)
+            else:
+                done.append((output.name, built))
     skipped = [] if only else [s for s in states if s.output not in chosen]
-    _print_built(done, skipped, data, runs, as_json=as_json)
+    _print_built(done, skipped, wrong, data, runs, as_json=as_json)
+    if wrong:
+        raise typer.Exit(2)
     if skipped or not all(built.complete for _, built in done):
         raise typer.Exit(1)
 
@@ -139,6 +149,7 @@ def _print_states(states: "Sequence[State]", runs: dict[str, list[Path]], *, as_
 def _print_built(
     done: "Sequence[tuple[str, Built]]",
     skipped: "Sequence[State]",
+    wrong: dict[str, str],
     data: Path,
     runs: Container[str],
     *,
@@ -148,7 +159,8 @@ def _print_built(
 
     if as_json:
         outputs = [{"name": name} | asdict(built) | {"folder": str(built.folder)} for name, built in done]
-        print_json({"outputs": outputs, "not_built": {s.output.name: list(s.missing) for s in skipped}})
+        missing = {s.output.name: list(s.missing) for s in skipped}
+        print_json({"outputs": outputs, "not_built": missing | {name: [why] for name, why in wrong.items()}})
         return
     table = grid("output", "samples", "left out", "tars", "written now", left={"output"})
     for name, built in done:
@@ -171,6 +183,8 @@ def _print_built(
         if built.shards:
             out.print(f"  {built.folder}/dataset-{{000001..{built.shards:06d}}}.tar", markup=False)
     out.print(f"{sum(built.samples for _, built in done):,} samples in all, for --train-num-samples")
+    for name, why in wrong.items():
+        err.print(f"[bold red]error:[/] {escape(f'{name}: {why}')}")
     if skipped:
         names = ", ".join(s.output.name for s in skipped)
         err.print(f"not built: {names}. See what is missing: captioner unimed {data} --list", markup=False)

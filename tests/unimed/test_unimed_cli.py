@@ -49,6 +49,17 @@ def test_what_is_asked_for_and_cannot_be_built_stops_before_anything_is_written(
     assert not (data.parent / "out").exists()
 
 
+def test_a_table_that_cannot_be_read_keeps_no_other_output_from_being_built(captioner, data):
+    (data / "ROCOV2" / "train_captions.csv").write_text("")
+    code, out, err = captioner(data, "--out", "out", "--only", "rocov2", "--only", "pmc_oa")
+    assert code == 2
+    assert "out/pmc_oa_webdataset/dataset-{000001..000001}.tar" in out
+    assert "error: rocov2: " in err
+    code, out, err = captioner(data, "--out", "out", "--only", "rocov2")
+    assert (code, out) == (2, "")
+    assert "train_captions.csv" in err
+
+
 def test_captions_of_a_run_take_the_place_of_annotations(captioner, data, tmp_path):
     (data / made.CHESTXRAY8).unlink()
     run = make_run(tmp_path / "nih")
