@@ -143,7 +143,7 @@ class Judge:
         self.unknown_disease()
         if self.reading.normal:
             self.normality()
-            self.more_than_absence()
+        self.more_than_absence()
         if self.context.labels and all(self.m[i].kind == "organ" for i in self.context.labels):
             self.organs_only()
 
