@@ -13,6 +13,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 REAL_DATA = Path(os.environ.get("CAPTIONER_REAL_DATA", REPOSITORY.parent / "shared" / "data"))
 
 
+# What a terminal or a CI service says of the width and the colours of output is read once, as the program is imported.
+for name in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "PY_COLORS", "GITHUB_ACTIONS"):
+    os.environ.pop(name, None)
+
 # How long an example takes says more of the machine than of the code; and whether a change passes must not be drawn by lot:
 # examples are the same every time, unless new ones are asked for with --hypothesis-profile=exploring.
 UNHURRIED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}

@@ -92,6 +92,7 @@ class Server:
 
     def __init__(self) -> None:
         import boto3
+        from botocore.config import Config
         from moto.server import ThreadedMotoServer
 
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -107,6 +108,7 @@ class Server:
             aws_access_key_id="k",
             aws_secret_access_key="s",
             region_name="us-east-1",
+            config=Config(proxies={}),
         )
         self._numbers = itertools.count()
 

@@ -84,9 +84,8 @@ class _Pool:
 
     def __init__(self, schema: LabelSchema, settings: Settings, count: int) -> None:
         self._free: SimpleQueue[_Worker] = SimpleQueue()
-        self._workers = [_Worker() for _ in range(count)]
+        self._workers = [_Worker((schema, settings)) for _ in range(count)]
         for worker in self._workers:
-            worker.send((schema, settings))
             self._free.put(worker)
         self._threads = ThreadPoolExecutor(count, "audit")
 
@@ -112,23 +111,23 @@ class _Pool:
 
 
 class _Worker:
-    """One process. What goes through its pipes was made by this program alone."""
+    """One process, which is first told what the parts are judged by. What goes through its pipes was made by this program alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: tuple[LabelSchema, Settings]) -> None:
+        self._first: list[object] = [first]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         self._process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
         )
 
-    def send(self, value: object) -> None:
-        assert self._process.stdin is not None
-        pickle.dump(value, self._process.stdin, pickle.HIGHEST_PROTOCOL)
-        self._process.stdin.flush()
-
     def ask(self, part: list[Row | Bad]) -> Counts:
+        assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
-            self.send(part)
+            for value in (*self._first, part):
+                pickle.dump(value, self._process.stdin, pickle.HIGHEST_PROTOCOL)
+            self._first.clear()
+            self._process.stdin.flush()
             answer: Any = pickle.load(self._process.stdout)  # noqa: S301 - from our own process
         except (EOFError, OSError, pickle.UnpicklingError) as e:
             raise CaptionerError(

@@ -116,6 +116,18 @@ def test_a_schema_that_makes_the_worker_fail_is_told_not_hung(tmp_path, monkeypa
         audit(path, SCHEMA, processes=2)
 
 
+def test_a_worker_that_has_failed_before_it_is_asked_is_told_too(monkeypatch):
+    from captioner.audit import workers
+    from captioner.errors import CaptionerError
+
+    monkeypatch.setattr(workers, "_PROGRAM", "raise SystemExit")
+    worker = workers._Worker((SCHEMA, workers.Settings()))
+    worker._process.wait()
+    with pytest.raises(CaptionerError, match="ended before its time"):
+        worker.ask([])
+    worker.close()
+
+
 def test_all_of_it_is_json_that_any_parser_reads_and_shows_in_a_notebook(found, tmp_path):
     data = json.loads(found.to_json())
     assert data["agreement"]["share"] == 0.5
