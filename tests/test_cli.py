@@ -436,6 +436,14 @@ def test_a_name_that_nothing_has_is_answered_with_what_is_near_and_where_all_nam
     assert len(captioner(command, "zzzzzz")[2]) < 200
 
 
+@pytest.mark.parametrize("name", ["busi", "openi"])
+def test_a_dataset_that_nobody_says_the_folder_of_is_asked_for(captioner, name):
+    for command in ("run", "plan"):
+        code, _, err = captioner(command, name)
+        assert code == 2
+        assert f"data/{name}: no such file or folder. Give the dataset's folder with --data FOLDER." in err
+
+
 def test_a_dataset_with_texts_is_shown_and_linted_by_the_name_that_the_list_has(captioner):
     code, out, _ = captioner("schema", "show", "openi")
     assert code == 0

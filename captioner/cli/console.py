@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from captioner.storage import local, place
+from captioner.errors import UsageError
+from captioner.storage import Place, local, place
 
 WIDE = 200
 """Columns where the output is no terminal: nothing that somebody may copy is cut off."""
@@ -62,6 +63,16 @@ def reporter(*, quiet: bool = False, log_json: bool = False) -> Any:
     if quiet:
         return LineReporter(Console(quiet=True))
     return LiveReporter(err) if err.is_terminal else LineReporter(err)
+
+
+def look_in(data: Place) -> None:
+    """Refuse to go on without the dataset's folder, and say how it is given.
+
+    Raises:
+        UsageError: it is not there.
+    """
+    if isinstance(data, Path) and not data.exists():
+        raise UsageError(f"{data}: no such file or folder. Give the dataset's folder with --data FOLDER.")
 
 
 def make_folder_of(file: Path) -> None:

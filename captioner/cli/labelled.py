@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from captioner.cli.console import count, out, print_excluded
+from captioner.cli.console import count, look_in, out, print_excluded
 
 if TYPE_CHECKING:
     from captioner.run import Plan, Reporter, Summary
@@ -22,9 +22,13 @@ def prepare(name: str, overrides: Sequence[str], report: "Reporter") -> "Plan":
     from captioner import run
     from captioner.cli.names import kind_of
     from captioner.pipeline import load_pipeline
+    from captioner.schema import load_schema
 
     asked: Any = {"schema": name} if kind_of(name) == "label_schemas" else name
-    return run.prepare(load_pipeline(asked, overrides), report)
+    spec = load_pipeline(asked, overrides)
+    if spec.data.table is None:
+        look_in(run.data_root(spec, load_schema(spec.label_schema)))
+    return run.prepare(spec, report)
 
 
 def execute(plan: "Plan", report: "Reporter") -> "Summary":

@@ -1,11 +1,12 @@
 """Datasets that have texts of their own: what ``run`` and ``plan`` do with them."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from captioner.cli.console import out, print_excluded
+from captioner.cli.console import look_in, out, print_excluded
 
 if TYPE_CHECKING:
     from captioner.run import Reporter
@@ -19,7 +20,10 @@ def prepare(name: str, overrides: Sequence[str], report: "Reporter") -> "TextPla
     from captioner.texts.schema import load_text_schema
 
     schema = load_text_schema(name)
-    return prepare(settings_of(TextPipeline, {"texts": name}, overrides, where=schema.id), schema, report)
+    spec = settings_of(TextPipeline, {"texts": name}, overrides, where=schema.id)
+    if spec.data.table is None:
+        look_in(spec.data.root or Path("data") / schema.prefix)
+    return prepare(spec, schema, report)
 
 
 def execute(plan: "TextPlan", report: "Reporter") -> "TextSummary":
