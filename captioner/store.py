@@ -65,6 +65,9 @@ CREATE TABLE attempts (
 _SETTINGS = ("journal_mode = WAL", "synchronous = NORMAL", "wal_autocheckpoint = 8192", "cache_size = -65536")
 _READ_AHEAD = 256
 
+# Made once: json.dumps makes one each time, which costs as much as what it then does.
+_json = json.JSONEncoder(ensure_ascii=False).encode
+
 _ANSWER = "key, text, finish_reason, error, prompt_tokens, completion_tokens, seconds, attempts, model"
 _ATTEMPT = "round, kind, key, problems, captions"
 
@@ -123,8 +126,8 @@ class Attempt:
             plain = c.accepted and c.source == "engine" and c.original is None and not c.issues
             stored.append(c.caption if plain else [c.caption, c.accepted, c.source, c.original, c.issues])
         counts |= {"accepted": accepted, "rejected": len(stored) - accepted}
-        problems = json.dumps(self.problems, ensure_ascii=False) if self.problems else "[]"
-        texts = json.dumps(stored, ensure_ascii=False)
+        problems = _json(self.problems) if self.problems else "[]"
+        texts = _json(stored)
         return PackedAttempt(self.round, self.kind, self.key, problems, texts, accepted, counts)
 
 
@@ -495,7 +498,7 @@ class Ledger:
         """
         messages = [[m.role, m.content] for m in request.messages if m.role != "system"]
         self._new_answers[answer.key] = (
-            *(answer.key, json.dumps(messages, ensure_ascii=False), request.sampling.seed, answer.text),
+            *(answer.key, _json(messages), request.sampling.seed, answer.text),
             *(answer.finish_reason, answer.error, answer.prompt_tokens, answer.completion_tokens),
             *(answer.seconds, answer.attempts, answer.model, time.time()),
         )
@@ -610,7 +613,7 @@ class Ledger:
 
 
 def _triplet_text(t: Triplet) -> str:
-    return json.dumps([t.modality, t.anatomy, t.findings, t.negatives, t.attributes], ensure_ascii=False)
+    return _json([t.modality, t.anatomy, t.findings, t.negatives, t.attributes])
 
 
 def _triplet(name: str, text: str) -> Triplet:
