@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from captioner.agreement import check_caption
+from captioner.agreement import Checker
+from captioner.schema import load_schema
 
 TABLES = {"blind.tsv": (0.97, 0.93), "blind2.tsv": (0.92, 0.90)}
 """File → the share of verdicts, and of codes of refusals, that must be right."""
@@ -49,13 +50,18 @@ class Reading:
 
 
 @cache
+def checker(schema: str) -> Checker:
+    return Checker(load_schema(schema))
+
+
+@cache
 def readings(name: str) -> tuple[Reading, ...]:
     read = []
     with Path(__file__).with_name(name).open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file, delimiter="\t"):
             labels = tuple(row["labels"].split("|"))
             caption = row["caption"].replace("\\n", "\n")
-            verdict = check_caption(caption, labels, row["schema"])
+            verdict = checker(row["schema"]).check(caption, labels)
             read.append(
                 Reading(
                     schema=row["schema"],
