@@ -118,8 +118,8 @@ def _can(trial: "Trial") -> str:
     structure = {
         "strict": "JSON Schema (strict)",
         "json_schema": "JSON Schema",
-        "json_object": "JSON without a schema",
-        "none": "no JSON of its own",
+        "json_object": "JSON asked for without a schema (unproven)",
+        "none": "JSON asked for in words alone",
     }
     if trial.structure in {"strict", "json_schema"} and not trial.enforced:
         proven = "not enforced" if trial.enforced is False else "not known to be enforced"

@@ -1,5 +1,6 @@
 """What engines promise a whole run: the same run wherever it is asked, diversity, cost, and clear words when all fails."""
 
+import gc
 import itertools
 import json
 import random
@@ -334,3 +335,19 @@ def test_a_plan_says_what_the_judge_takes(demo: Path, monkeypatch: pytest.Monkey
     assert "captions at most" in judged.stdout
     costs = [float(re.search(r"cost +about ([\d.]+), repairs not counted", d.stdout)[1]) for d in (plain, judged)]
     assert costs[1] > costs[0]
+
+
+# What it does to the process
+
+
+def test_memory_is_looked_through_rarely_while_a_run_asks_and_as_before_when_it_ends(demo: Path) -> None:
+    before, during = gc.get_threshold(), []
+
+    def watched(body: dict[str, Any]) -> str:
+        during.append(gc.get_threshold()[0])  # the server is a thread of this process
+        return careful(body)
+
+    with FaultyServer(caption=watched) as server:
+        run(demo, server)
+    assert min(during) > before[0]
+    assert gc.get_threshold() == before

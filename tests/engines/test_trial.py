@@ -142,7 +142,7 @@ def test_several_servers_get_a_row_each_and_one_that_is_not_there_fails_the_tria
     rows = [line for line in shown.stdout.splitlines() if line.startswith("http") and "/v1 " in line]
     assert [row.split()[0] for row in rows[:3]] == addresses
     assert "JSON Schema (strict), several answers at once" in rows[0]
-    assert "JSON without a schema, one answer at a time" in rows[1]
+    assert "JSON asked for without a schema (unproven), one answer at a time" in rows[1]
     assert "cannot be used" in rows[2]
     found = json.loads(machine.stdout)["endpoints"]
     assert [f["structure"] for f in found] == ["strict", "json_object", None]
