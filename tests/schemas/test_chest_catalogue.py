@@ -10,11 +10,9 @@ import pandas as pd
 import pytest
 
 from captioner.agreement import Checker
-from captioner.agreement.lint import lint
 from captioner.errors import TableError
 from captioner.images import locate
 from captioner.labels import Labels
-from captioner.pipeline import load_pipeline
 from captioner.schema import LabelClass, LabelSchema, load_library, load_schema
 from captioner.tables import SampleTable, read_samples
 from captioner.triplets import make_triplet
@@ -84,31 +82,6 @@ def make_files(root: Path, *names: str) -> None:
 
 
 # ---- what holds for every schema
-
-
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_a_schema_lints_clean_and_its_pipeline_names_it(name: str) -> None:
-    assert [p for p in lint(load_schema(name)) if p.level == "error"] == []
-    assert load_pipeline(name).label_schema == name
-
-
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_a_schema_says_where_its_facts_come_from(name: str) -> None:
-    schema = load_schema(name)
-    assert schema.sources
-    assert schema.terms
-    assert schema.cite
-    assert schema.description
-
-
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_each_class_has_ten_agreeing_captions(name: str) -> None:
-    schema = load_schema(name)
-    checker = Checker(schema)
-    for item in schema.classes:
-        captions = write_captions(schema, make_triplet(schema, Labels((item.code,))), 10)
-        assert len(set(captions)) == 10, item.code
-        assert [c for c in captions if not checker.check(c, [item.code]).agrees] == [], item.code
 
 
 def related(schema: LabelSchema, one: LabelClass, other: LabelClass) -> bool:

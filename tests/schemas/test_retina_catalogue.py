@@ -6,13 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from captioner.agreement import lint
 from captioner.tables import read_samples
 from tests.catalogue import (
-    captions,
     class_counts,
-    confused,
-    disagreeing,
     errors,
     labels_by_image,
     make_files,
@@ -74,31 +70,6 @@ REAL: dict[str, tuple[str, int, dict[str, int]]] = {
     "cataract_retina": ("34_Cataract", 601, {"1_normal": 300, "2_cataract": 100, "2_glaucoma": 101}),
     "scardat": ("35_ScarDat", 997, {"positive": 95, "negative": 902}),
 }
-SCHEMAS = (*REAL, "airogs", "brset", "fund_oct_bscan", "stare")
-
-
-# ---- what holds for every schema
-
-
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_lint_finds_no_error_and_the_facts_have_a_source(name: str) -> None:
-    schema = schema_of(name)
-    assert [p for p in lint(schema) if p.level == "error"] == []
-    assert schema.sources
-    assert schema.cite
-    assert schema.terms
-    assert schema.verified
-
-
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_the_built_in_writer_has_ten_agreeing_captions_for_each_class(name: str) -> None:
-    assert disagreeing(name) == []
-    assert [code for code in schema_of(name).codes if len(set(captions(name, code))) != 10] == []
-
-
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_no_caption_of_a_class_agrees_under_an_unrelated_one(name: str) -> None:
-    assert confused(name) == []
 
 
 @pytest.mark.parametrize("name", REAL)
