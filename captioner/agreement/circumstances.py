@@ -42,18 +42,21 @@ _NOUN_ENDS = (
     | frozenset(("and", "or", "nor", "not", "no", "without", "with", "to", "than", "as", "if", "when"))
 )
 _ARTICLES = frozenset(("a", "an", "the"))
-_OPENS = frozenset(first for first, _ in _CAUSES | _PERSONS) | _TIMES | _TREATED
+_OPENS = frozenset(first for first, _ in _CAUSES | _PERSONS) | _TIMES | _TREATED | {"from"}
 _ALLOWED = _PLAIN | lx.DETERMINER | lx.IMAGE | lx.EVIDENCE
 _LONGEST = 4
 
 
-def find(tokens: Tokens, known: Callable[[], set[int]], status: list[int]) -> list[tuple[int, int]]:
+def find(
+    tokens: Tokens, known: Callable[[], set[int]], status: list[int], finding_ends: Callable[[int], bool]
+) -> list[tuple[int, int]]:
     """Return where circumstances stand, as ranges of tokens.
 
     Args:
         tokens: of the caption.
         known: returns the tokens that the vocabulary knows: findings, places, pictures, states, triggers.
         status: how each token is meant; what is denied is not stated.
+        finding_ends: says whether a finding ends before a token: what stands after "a bite from" is its cause.
     """
     found: list[tuple[int, int]] = []
     if _OPENS.isdisjoint(tokens.distinct):
@@ -66,11 +69,15 @@ def find(tokens: Tokens, known: Callable[[], set[int]], status: list[int]) -> li
         pair = (words[k], words[k + 1])
         if pair in _CAUSES or pair in _PERSONS:
             first = k + 2
+        elif words[k] == "from":
+            if not finding_ends(k):
+                continue
+            first = k + 1
         elif words[k] in _TIMES or words[k] in _TREATED:
             first = k + 1
         else:
             continue
-        if pair in _CAUSES and first < n - 1 and words[first] in _ARTICLES:
+        if (pair in _CAUSES or words[k] == "from") and first < n - 1 and words[first] in _ARTICLES:
             first += 1  # "caused by a virus"
         end = first
         while end < n and end - first < _LONGEST and words[end][0].isalpha() and words[end] not in _NOUN_ENDS:

@@ -22,6 +22,12 @@ _COUNTED = frozenset(
     "finding abnormality process diagnosis condition disease entity pathology feature problem change disorder class item label".split()
 )
 _ANNOUNCE = frozenset("grade stage level class category icdr score type".split())
+_PARTS = frozenset(
+    "vertebra lobe rib segment site place area location focus spot region level joint digit quadrant".split()
+)
+"""What a finding may be counted by: "collapse of two vertebrae"."""
+
+_NOT_OF_PARTS = frozenset(("few", "several", "many", "multiple", "numerous"))
 _OF_THEM = (["them"], ["these"], ["those"])
 _NOT_COUNTED = frozenset("this every any no of".split())
 _PEOPLE = frozenset(
@@ -109,6 +115,9 @@ VAGUE = frozenset("few several multiple numerous many countless innumerable mult
 
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _TNM = re.compile(r"[pcy]{0,2}(?:t[0-4][a-d]?n[0-3x][a-c]?(?:m[01x])?|n[0-3][a-c]?m?[01x]?|m1[a-c]?)")
+_LETTERED = re.compile(r"[tnmrgf]\d[a-d]?")
+"""A stage with the letter of its system: T3, R2."""
+
 _VERTEBRA = re.compile(r"[lcs][1-7]|(?:t|th|d)(?:1[0-2]|[1-9])")
 _OF_VERTEBRA = frozenset("vertebra vertebral level body disc compression wedge endplate".split())
 _WHEN = frozenset("in since of from during".split())
@@ -132,7 +141,7 @@ def figure(words: list[str], k: int, *, spine: bool) -> str | None:
     if _TNM.fullmatch(word):
         return "stage"
     if _VERTEBRA.fullmatch(word) and (
-        (spine and word[0] != "t")
+        (spine and (word[0] != "t" or word not in ("t1", "t2")))
         or (k + 1 < len(words) and words[k + 1] in _OF_VERTEBRA)
         or (k and words[k - 1] in _OF_VERTEBRA)
     ):
@@ -186,6 +195,8 @@ def _count(p: _Place) -> _Span:
     words = p.words
     word = words[p.start]
     k = p.end
+    if k < len(words) and words[k] in _PARTS and word not in _NOT_OF_PARTS:
+        return p.start, k + 1
     if words[k : k + 1] == ["of"] and words[k + 1 : k + 2] in _OF_THEM:
         return p.start, k + 2
     limit = min(len(words), p.end + 3)
@@ -208,8 +219,9 @@ def _stage(p: _Place) -> _Span:
     word, end = p.next, p.end
     if word in _IS_NUMBER and end + 1 < len(p.words):
         word, end = p.words[end + 1], end + 1
+    lettered = _LETTERED.fullmatch(word) is not None
     roman = word in _ROMAN and (word != "i" or p.tokens.text[p.tokens.starts[end]] == "I")
-    if (p.graded and p.words[p.start] != "age") or not (roman or word[0].isdigit()):
+    if (p.graded and p.words[p.start] != "age") or not (roman or lettered or word[0].isdigit()):
         return None
     return p.start, end + 1
 

@@ -122,6 +122,7 @@ _HANGING_FINE = {
     "multiple": frozenset(("are", "be")),
     "there": frozenset(("is", "are", "seen", "present", "visible", "not", "also")),
     "so": frozenset(("not", "do", "or")),
+    "should": frozenset(("it", "they")),
     "only": frozenset(("*",)), "too": frozenset(("*",)), "also": frozenset(("*",)), "yet": frozenset(("*",)), "any": frozenset(("if", "without")),
     "show": frozenset(("*",)), "display": frozenset(("*",)), "contain": frozenset(("*",)), "both": frozenset(("in", "of", "affects", "affecting", "involves")),
     "consistent": frozenset(("is", "are", "be", "internally")), "associated": frozenset(("be", "is", "are")),

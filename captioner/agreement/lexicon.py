@@ -140,6 +140,27 @@ CUES = MappingProxyType(
             | one of several | one of the possibilities | a potential explanation | a possible explanation | a candidate | one of the differentials | one of the differential diagnoses
             | is plausible | are plausible | plausible | is entertained | are entertained | entertained | pending | pending confirmation | awaiting confirmation | tbc | comes to mind
             | come to mind | on the list | on the list of candidates | on the list of differentials | on the list of possibilities | among the candidates | among the considerations | arguable | is arguable
+            | a leading consideration | the leading consideration | a leading possibility | the leading possibility
+            | a leading differential | the leading differential | a leading contender | the leading contender
+            | a leading candidate | the leading candidate | a leading suspicion | the leading suspicion
+            | a main consideration | the main consideration | a main possibility | the main possibility
+            | a main differential | the main differential | a main contender | the main contender
+            | a main candidate | the main candidate | a main suspicion | the main suspicion | a top consideration
+            | the top consideration | a top possibility | the top possibility | a top differential
+            | the top differential | a top contender | the top contender | a top candidate | the top candidate
+            | a top suspicion | the top suspicion | a foremost consideration | the foremost consideration
+            | a foremost possibility | the foremost possibility | a foremost differential
+            | the foremost differential | a foremost contender | the foremost contender | a foremost candidate
+            | the foremost candidate | a foremost suspicion | the foremost suspicion | a first consideration
+            | the first consideration | a first possibility | the first possibility | a first differential
+            | the first differential | a first contender | the first contender | a first candidate
+            | the first candidate | a first suspicion | the first suspicion | a strong consideration
+            | the strong consideration | a strong possibility | the strong possibility | a strong differential
+            | the strong differential | a strong contender | the strong contender | a strong candidate
+            | the strong candidate | a strong suspicion | the strong suspicion | a prime consideration
+            | the prime consideration | a prime possibility | the prime possibility | a prime differential
+            | the prime differential | a prime contender | the prime contender | a prime candidate
+            | the prime candidate | a prime suspicion | the prime suspicion
             | is speculative | tentative | is borderline | a differential | a differential diagnosis""",
         HEDGE_BOTH: "versus | and/or | differential between",
         HYPO_F: """

@@ -19,6 +19,7 @@ _OTHER_CLOSING = frozenset(("?", ";", "!"))
 _CLOSING = _OTHER_CLOSING | {"."}
 _HARD = frozenset((":", ";", "(", ")", "[", "]", "-", '"'))
 _FEATURES = frozenset(("feature", "figure"))
+_DOUBTING = lx.words("likely probable probably possible possibly questionable suspected presumed equivocal")
 _ASKING = frozenset(("?", "for"))
 _LEAVING_OPEN = frozenset("may might could believed thought felt assumed would".split())
 _AUXILIARY = frozenset("cannot not can to could should may might would".split())
@@ -169,6 +170,8 @@ class _Machine:
         elif kind == lx.HEDGE_B:
             if not self.predicate(number, (start, end), sentence, lx.HEDGED):
                 self.mark(end, self.forward_end(start, end, b, evidence=True), lx.HEDGED, number)
+            elif end < b and words[end - 1] in _DOUBTING:
+                self.mark(end, self.tight_end(end, b), lx.HEDGED, number)  # "a lesion that is likely malignant"
         elif kind == lx.NEG_TIGHT:
             self.mark(end, self.tight_end(end, b), lx.NEGATED, number)
         elif kind == lx.COMPARE:

@@ -149,7 +149,10 @@ def _details(j: Judge, attributes: Mapping[str, str], known: Mapping[str, Attrib
         found.update(k for k, word in enumerate(words) if word in context.words)
         return found
 
-    for start, end in circumstances.find(reading.tokens, understood, reading.scopes.status):
+    def finding_ends(token: int) -> bool:
+        return any(m.end == token for m in reading.mentions)
+
+    for start, end in circumstances.find(reading.tokens, understood, reading.scopes.status, finding_ends):
         text = j.caption[slice(*reading.span(start, end))]
         j.add(
             "invented_detail", f'Leave out "{text}": the labels do not say so.', tokens=(start, end), detail="history"

@@ -4,7 +4,8 @@ Each row is a schema, its labels, the verdict that the reader gave before any ru
 the caption. The rows cover what language models and radiologists write: passives, appositions, British spelling, predicate
 forms, textbook signs; and every way to be wrong. Those of ``blind.tsv`` were read when the rules were mended; most of
 ``blind2.tsv``, which looks for trouble, came after: rare schemas, many labels, reports in telegram style, and faults in words
-that nobody has listed.
+that nobody has listed. ``blind3.tsv`` goes through schemas that were seldom tested; of its 180 verdicts 170 were right on the
+first run.
 """
 
 import csv
@@ -18,7 +19,7 @@ import pytest
 from captioner.agreement import Checker
 from captioner.schema import load_schema
 
-TABLES = {"blind.tsv": (0.97, 0.93), "blind2.tsv": (0.92, 0.90)}
+TABLES = {"blind.tsv": (0.97, 0.93), "blind2.tsv": (0.92, 0.90), "blind3.tsv": (0.97, 0.90)}
 """File → the share of verdicts, and of codes of refusals, that must be right."""
 
 WRONG_IN_RUNS = 0.03

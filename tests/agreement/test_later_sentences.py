@@ -136,3 +136,55 @@ def test_what_a_caption_brings_along_from_elsewhere_gives_it_away(caption):
 )
 def test_rarer_words_that_deny_or_doubt_are_known(caption, code):
     assert code in codes(Checker(load_schema("chestxray14")).check(caption, ["Pneumonia"]))
+
+
+@pytest.mark.parametrize(
+    ("schema", "label", "caption", "detail"),
+    [
+        ("vindr_spinexr", "Vertebral collapse", "Collapse of two vertebrae is seen on this spine radiograph.", "count"),
+        ("vindr_spinexr", "Osteophytes", "Osteophytes at T11 are seen on this spine radiograph.", "location"),
+        ("padchest", "rib fracture", "Fracture of rib 5 on a chest radiograph.", "location"),
+        ("chestxray14", "Nodule", "Chest film with a nodule behind the heart.", "location"),
+        ("scin", "Insect Bite", "An insect bite from a bedbug is seen in this skin photograph.", "history"),
+        ("scin", "Allergic Contact Dermatitis", "Photograph of allergic contact dermatitis from nickel.", "history"),
+        ("scin", "Herpes Zoster", "Herpes zoster along a dermatome is seen in this photograph.", "location"),
+        ("hyperkvasir", "polyps", "Endoscopic image of a polyp in the sigmoid colon.", "location"),
+        ("medmnist_pathmnist", "8", "Colon adenocarcinoma, stage T3, on an H&E-stained patch.", "stage"),
+        ("chestxray14", "Effusion", "Chest X-ray with a pleural effusion larger than at the last visit.", "prior_exam"),
+    ],
+)
+def test_places_numbers_and_causes_are_invented_however_they_are_worded(schema, label, caption, detail):
+    verdict = Checker(load_schema(schema)).check(caption, [label])
+    assert detail in {issue.detail for issue in verdict.issues if issue.level == "error"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "label", "caption"),
+    [
+        ("chestxray14", "Hernia", "A hernia is projected behind the heart on this chest radiograph."),
+        ("chestxray14", "Pneumonia", "Pneumonia, seen from its opacity, on a chest X-ray."),
+        ("lc25000", "colon_aca", "An adenocarcinoma from the colon on an H&E-stained section."),
+        ("vindr_spinexr", "Osteophytes", "On the spine X-ray, osteophyte formation is evident."),
+    ],
+)
+def test_places_and_sources_that_a_label_holds_are_not(schema, label, caption):
+    assert Checker(load_schema(schema)).check(caption, [label]).agrees
+
+
+@pytest.mark.parametrize("doubt", ["likely", "probably", "possibly", "presumed"])
+@pytest.mark.parametrize(
+    ("schema", "label", "frame"),
+    [
+        ("medmnist_breastmnist", "0", "Breast ultrasound with a lesion that is {} malignant."),
+        ("busi", "malignant", "Breast ultrasound of a mass that is {} malignant."),
+    ],
+)
+def test_a_doubted_predicate_leaves_the_whole_finding_open(schema, label, frame, doubt):
+    assert "hedged_label" in codes(Checker(load_schema(schema)).check(frame.format(doubt), [label]))
+
+
+@pytest.mark.parametrize("which", ["leading", "main", "top"])
+@pytest.mark.parametrize("what", ["consideration", "possibility", "differential", "candidate"])
+def test_a_finding_that_only_leads_the_list_of_what_it_may_be_is_open(which, what):
+    caption = f"Chest radiograph on which pneumonia is the {which} {what}."
+    assert "hedged_label" in codes(Checker(load_schema("chestxray14")).check(caption, ["Pneumonia"]))
