@@ -54,7 +54,7 @@ info = data.get_data(config, (grey, grey))["train"]
 for epoch in range(3):
     info.set_epoch(epoch)
     batches = [zip(images, texts) for images, texts in info.dataloader]
-    print(json.dumps([(int(image), bytes(text).decode().strip()) for batch in batches for image, text in batch]))
+    print(json.dumps([(int(image), bytes(text).decode().strip()) for batch in batches for image, text in batch]), flush=True)
 """
 
 
@@ -99,7 +99,7 @@ def epochs(work, config, changes=str):
         check=False,
     )
     found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[[")]
-    assert len(found) == 3, done.stdout + done.stderr
+    assert len(found) == 3, f"{done.returncode}: {done.stdout}{done.stderr}"
     return found
 
 
