@@ -223,6 +223,11 @@ def _first_lines(body: bytes, delimiter: str) -> npt.NDArray[np.int64] | None:
     starts = 1 + np.arange(len(breaks))
     if len(quotes) % 2 == 0 and good[characters.take(outer, mode="clip")].all():
         starts = starts[np.searchsorted(quotes, breaks) % 2 == 0]
+    else:
+        # A quote that is opened in the last line and never closed leaves as many records as lines.
+        last = body[body.rfind(b"\n", 0, -1) + 1 :].decode()
+        if len(list(csv.reader([last, "another line"], delimiter=delimiter))) == 1:
+            return None
     return np.concatenate([[0], starts[:-1] if body.endswith(b"\n") else starts])
 
 

@@ -194,6 +194,19 @@ def test_a_row_that_spans_lines_is_read_at_once_and_keeps_the_number_of_its_firs
     assert content.cells[2].to_pylist() == ["x", "y", "z"]
 
 
+def test_an_unclosed_quote_in_the_last_line_is_an_error_also_after_quotes_inside_cells(tmp_path):
+    path = tmp_path / "sizes.csv"
+    path.write_text('image,size\na.png,5" wide\nb.png,"three\n')
+    with pytest.raises(TableError, match="row 3"):
+        rows_of(Sheet(path))
+
+
+def test_quotes_inside_cells_are_letters(tmp_path):
+    path = tmp_path / "sizes.csv"
+    path.write_text('image,size\na.png,5" wide\nb.png,6\n')
+    assert rows_of(Sheet(path)) == [(2, "a.png", '5" wide'), (3, "b.png", "6")]
+
+
 def test_an_unclosed_quote_is_an_error_also_where_rows_span_lines(tmp_path):
     path = tmp_path / "reports.csv"
     path.write_text('image,report\na.png,"one\ntwo"\nb.png,"three\n')
