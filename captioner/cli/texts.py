@@ -61,10 +61,11 @@ def print_summary(summary: "TextSummary") -> None:
     """Print what a run came to."""
     from captioner.progress import counts
 
-    out.print(f"[bold]{escape(f'{summary.out}/runs/{summary.run}')}[/]")
+    folder = f"{summary.out}/runs/{summary.run}"
+    out.print(f"[bold]{escape(folder)}[/]")
     out.print(f"  records     {summary.rows:,}")
     out.print(f"  images      {summary.samples:,} with texts" + ("" if summary.images is None else ", in shards"))
     out.print(f"  captions    {summary.captions:,} (the dataset's own: {', '.join(summary.use)})")
     if summary.rejected_rows:
-        out.print(f"  left out    {counts(summary.rejected_rows)}: see {escape(summary.out)}/rejected_rows.csv")
+        out.print(f"  left out    {counts(summary.rejected_rows)}: see {escape(folder)}/rejected_rows.csv")
     print_excluded(summary.excluded, "image has a text", "images have a text")

@@ -82,7 +82,7 @@ class TextSummary:
         samples: images with at least one text.
         images: images in shards; None for a run without images.
         captions: texts, over all images.
-        rejected_rows: code → records or images that were left out.
+        rejected_rows: code → records or images that were left out; the run's ``rejected_rows.csv`` lists them.
         notes: what a person should know.
         excluded: images that have a text and are not there, or not usable.
     """
@@ -158,7 +158,7 @@ def execute(plan: TextPlan, report: Reporter | None = None) -> TextSummary:
                 samples, plan.root, plan.out / "images", plan.schema.prefix, shards=plan.spec.shards, report=report
             )
             samples.frame = samples.frame[kept].reset_index(drop=True)
-        outputs.write_rejected_rows(plan.out / "rejected_rows.csv", samples.rejects)
+        outputs.write_rejected_rows(folder / "rejected_rows.csv", samples.rejects)
         report.start("writing captions", None)
         _write(plan, samples.frame, folder)
         summary = _summarise(plan, images)

@@ -428,7 +428,7 @@ def test_texts_become_caption_shards_beside_the_image_shards(figures: Path, tmp_
     assert json.loads(captions["pmc_oa-PMC0.captions.json"])["captions"] == ["Figure 0.", "Again."]
     assert images["pmc_oa-PMC1.jpg"] == (figures / "images/PMC1.jpg").read_bytes()
     assert verify(tmp_path / "out/images") == []
-    rejects = pd.read_csv(tmp_path / "out/rejected_rows.csv")
+    rejects = pd.read_csv(tmp_path / f"out/runs/{summary.run}/rejected_rows.csv")
     assert rejects[["file", "row", "code"]].to_numpy().tolist() == [["train.jsonl", 5, "missing_image"]]
 
 
@@ -455,8 +455,11 @@ def test_reports_stand_beside_the_captions_of_the_same_images(tmp_path: Path) ->
 
     findings = load_schema("mimic_cxr_jpg").codes
     values = ",".join("1.0" if code == "No Finding" else "" for code in findings)
+    unlabelled = "10000032,50414268" + "," * len(findings)
     files = {
-        "mimic-cxr-2.0.0-chexpert.csv": f"subject_id,study_id,{','.join(findings)}\n10000032,50414267,{values}\n",
+        "mimic-cxr-2.0.0-chexpert.csv": (
+            f"subject_id,study_id,{','.join(findings)}\n10000032,50414267,{values}\n{unlabelled}\n"
+        ),
         "mimic-cxr-2.0.0-metadata.csv": "dicom_id,subject_id,study_id,ViewPosition\nd1,10000032,50414267,PA\n",
         "mimic-cxr-2.0.0-split.csv": "dicom_id,study_id,subject_id,split\nd1,50414267,10000032,train\n",
         "files/p10/p10000032/s50414267.txt": MIMIC_REPORT,
@@ -471,6 +474,8 @@ def test_reports_stand_beside_the_captions_of_the_same_images(tmp_path: Path) ->
     keys = [set(members(out / f"runs/{r}/captions")) for r in (generated.run, reports.run)]
     assert keys[0] == keys[1]
     assert len(keys[0]) == 1
+    left_out = [pd.read_csv(f / "rejected_rows.csv")["code"].tolist() for f in (out, out / "runs" / reports.run)]
+    assert left_out == [["not_chosen"], []]  # neither run's list is written over the other's
 
 
 def test_volumes_and_their_reports_become_shards(tmp_path: Path) -> None:
@@ -510,8 +515,8 @@ def test_only_a_whole_array_of_three_dimensions_is_a_volume(
         (data / "a.npy").write_bytes(whole.getvalue()[:-1] if content == b"cut" else content)
     else:
         np.save(data / "a.npy", content)
-    run(data, tmp_path / "out")
-    rejects = pd.read_csv(tmp_path / "out/rejected_rows.csv")
+    summary = run(data, tmp_path / "out")
+    rejects = pd.read_csv(tmp_path / f"out/runs/{summary.run}/rejected_rows.csv")
     assert rejects["code"].tolist() == ([code] if code else [])
 
 
