@@ -48,7 +48,7 @@ _LONGEST = 4
 
 
 def find(
-    tokens: Tokens, known: Callable[[], set[int]], status: list[int], finding_ends: Callable[[int], bool]
+    tokens: Tokens, known: Callable[[], set[int]], status: list[int], finding_ends: Callable[[], set[int]]
 ) -> list[tuple[int, int]]:
     """Return where circumstances stand, as ranges of tokens.
 
@@ -56,11 +56,12 @@ def find(
         tokens: of the caption.
         known: returns the tokens that the vocabulary knows: findings, places, pictures, states, triggers.
         status: how each token is meant; what is denied is not stated.
-        finding_ends: says whether a finding ends before a token: what stands after "a bite from" is its cause.
+        finding_ends: returns the tokens before which findings end: what stands after "a bite from" is its cause.
     """
     found: list[tuple[int, int]] = []
     if _OPENS.isdisjoint(tokens.distinct):
         return found
+    ends: set[int] | None = None
     words = tokens.words
     n = len(words)
     for k in range(1, n - 1):
@@ -70,7 +71,8 @@ def find(
         if pair in _CAUSES or pair in _PERSONS:
             first = k + 2
         elif words[k] == "from":
-            if not finding_ends(k):
+            ends = finding_ends() if ends is None else ends
+            if k not in ends:
                 continue
             first = k + 1
         elif words[k] in _TIMES or words[k] in _TREATED:

@@ -39,17 +39,19 @@ _REACH = 6
 def resume(tokens: Tokens, scopes: Scopes, mentions: Sequence[Mention]) -> None:
     """Let sentences that deny or doubt what was said before them do so."""
     words = tokens.words
-    named = {scopes.sentence[m.start] for m in mentions if m.meanings}
+    named: dict[int, list[Mention]] = {}
+    for m in mentions:
+        if m.meanings:
+            named.setdefault(scopes.sentence[m.start], []).append(m)
+    before: list[Mention] = []
     for number, (a, b) in enumerate(scopes.sentences):
-        if not number or number in named:
-            continue
-        status = _judged(words, a, b)
-        if status is None:
-            continue
-        before = max((n for n in named if n < number), default=-1)
-        for m in mentions:
-            if scopes.sentence[m.start] == before and m.status == lx.AFFIRMED:
-                m.status = status
+        if number in named:
+            before = named[number]
+        elif before and (status := _judged(words, a, b)) is not None:
+            for m in before:
+                if m.status == lx.AFFIRMED:
+                    m.status = status
+            before = []
 
 
 def _judged(words: list[str], a: int, b: int) -> int | None:

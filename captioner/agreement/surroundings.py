@@ -149,10 +149,9 @@ def _details(j: Judge, attributes: Mapping[str, str], known: Mapping[str, Attrib
         found.update(k for k, word in enumerate(words) if word in context.words)
         return found
 
-    def finding_ends(token: int) -> bool:
-        return any(m.end == token for m in reading.mentions)
-
-    for start, end in circumstances.find(reading.tokens, understood, reading.scopes.status, finding_ends):
+    for start, end in circumstances.find(
+        reading.tokens, understood, reading.scopes.status, lambda: {m.end for m in reading.mentions}
+    ):
         text = j.caption[slice(*reading.span(start, end))]
         j.add(
             "invented_detail", f'Leave out "{text}": the labels do not say so.', tokens=(start, end), detail="history"
