@@ -4,9 +4,11 @@ A cell is parsed once for each distinct value, not for each row. Nothing is drop
 among the rejects with its file, line and reason.
 """
 
+import contextlib
+import gc
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -61,6 +63,19 @@ class SampleTable:
     notes: tuple[str, ...]
 
 
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Hold the search for cyclic garbage back while very many objects are made; it would look at all of them, often."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@uncollected()
 def read_samples(schema: LabelSchema, data: Place, *, table: Place | None = None) -> SampleTable:
     """Read a dataset's label table.
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from captioner.errors import UsageError, did_you_mean
 from captioner.schema import LabelSchema, canonical_json, hash_of_text
-from captioner.tables import Labels, SampleTable, distinct_rows
+from captioner.tables import Labels, SampleTable, distinct_rows, uncollected
 
 __all__ = ["Labels", "Triplet", "distinct", "make_triplet"]
 
@@ -83,6 +83,7 @@ class _Shared:
         return Triplet(f"t{digits}", self.modality, self.anatomy, self.findings, self.negatives, attributes)
 
 
+@uncollected()
 def distinct(
     schema: LabelSchema, samples: SampleTable, *, negatives: bool = False, attributes: Sequence[str] = ()
 ) -> tuple[tuple[Triplet, ...], npt.NDArray[np.int64]]:
