@@ -62,6 +62,7 @@ def find(
     if _OPENS.isdisjoint(tokens.distinct):
         return found
     ends: set[int] | None = None
+    understood: set[int] | None = None
     words = tokens.words
     n = len(words)
     for k in range(1, n - 1):
@@ -88,6 +89,8 @@ def find(
             continue
         if words[k] in _TREATED and end - first > 2:
             continue
-        if status[first] in (lx.AFFIRMED, lx.HEDGED) and known().isdisjoint(range(first, end)):
-            found.append((k, end))
+        if status[first] in (lx.AFFIRMED, lx.HEDGED):
+            understood = known() if understood is None else understood
+            if understood.isdisjoint(range(first, end)):
+                found.append((k, end))
     return found

@@ -112,7 +112,7 @@ def test_tokens_lie_in_the_text_in_order(text):
 HARD = (
     "no ", "no effusion, ", "and ", "possible ", "effusion or ", "is absent ", "not ", "?", "(", "[", "{", '"', "'", ". ", ", ", "a",
     "- ", "1. ", "\n", "\u200b", "\u202e", "e\u0301", "\U0001f600", "X-ray of the ", "moderate ", "grade ", "heart is ", "without ",
-    "0", "1.5 x ", "<b>", "&", "```", "\\", "_", "*", "which ", "either ", "=", "http://", "lung ", "i ", "caption ", "as an ai ", "\t",
+    "effusion. It is gone. ", "effusion from ", "0", "1.5 x ", "<b>", "&", "```", "\\", "_", "*", "which ", "either ", "=", "http://", "lung ", "i ", "caption ", "as an ai ", "\t",
 )  # fmt: skip
 
 
