@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from captioner.errors import UsageError, did_you_mean
@@ -59,6 +60,30 @@ class Bad:
         return f"{self.file}: {self.place}: {self.reason}" if self.place else f"{self.file}: {self.reason}"
 
 
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Labels by key.
+
+    Attributes:
+        table: where they come from.
+        column: of the table, which holds the keys.
+        labels: key, or ``SHARD/KEY``, → labels as the table has them.
+    """
+
+    table: Path
+    column: str
+    labels: Mapping[str, Any]
+
+    def find(self, shard: str, key: str) -> Any:
+        """Return the labels of a sample by its shard's stem and its key; None if there are none."""
+        return self.labels.get(f"{shard}/{key}", self.labels.get(key))
+
+    def lacks(self, key: str) -> str:
+        """Return what to tell a person of a key that is not there."""
+        first = next(iter(self.labels)).rpartition("/")[2]
+        return f"no label: {self.table} has no {key!r} in its column {self.column!r} (the first there is {first!r})"
+
+
 _USUAL = {
     "labels": (
         *("labels", "label", "findings", "finding_labels", "classes", "class", "class_name", "categories", "category"),
@@ -72,6 +97,12 @@ _USUAL = {
     "run": ("run", "run_id"),
     "key": ("key", "__key__", "id", "image_id", "filename", "file_name", "image_path", "image", "path", "filepath"),
     "image": ("image_path", "image", "filepath", "file_name", "filename", "path"),
+}
+
+_NEEDED = {
+    "labels": ("labels", "Name it with --labels-column."),
+    "caption": ("captions", "Name it with --caption-column."),
+    "key": ("keys", "Call it 'key'."),
 }
 
 
@@ -114,11 +145,8 @@ class Columns:
                 )
             found[role] = given or next((folded[u] for u in usual if u in folded), "")
             if not found[role] and role in need:
-                option = "--labels-column" if role == "labels" else "--caption-column"
-                raise UsageError(
-                    f"{where}: no column of {'labels' if role == 'labels' else 'captions'} among: "
-                    f"{', '.join(names) or 'none'}. Name it with {option}."
-                )
+                what, remedy = _NEEDED[role]
+                raise UsageError(f"{where}: no column of {what} among: {', '.join(names) or 'none'}. {remedy}")
         for column, _ in self.where:
             if column not in names:
                 raise UsageError(

@@ -4,14 +4,14 @@ import codecs
 import csv
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from captioner.audit.rows import Bad, Columns, Row, decodable, texts_of
+from captioner.audit.rows import Bad, Columns, Lookup, Row, decodable, texts_of
 from captioner.errors import UsageError
 from captioner.schema import LabelSchema
 
@@ -31,6 +31,7 @@ class TableReader:
         images: the folder that the image column's paths start from; pictures outside of it are not looked at.
         names: column → class names, where cells are positions in such a list; a file of Hugging Face's may say so itself.
         groups: dimensions that hold for all rows of the file.
+        lookup: labels by key, where the rows have none.
     """
 
     path: Path
@@ -39,6 +40,7 @@ class TableReader:
     images: Path | None = None
     names: Mapping[str, list[str]] = field(default_factory=dict)
     groups: tuple[tuple[str, str], ...] = ()
+    lookup: Lookup | None = None
 
     def rows(self) -> Iterator[Row | Bad]:
         """Yield the rows.
@@ -55,10 +57,16 @@ class TableReader:
                 continue
             place, cells = item
             if columns is None:
-                columns = self.columns.guess(cells, str(self.path))
+                columns = self._guess(cells)
                 attributes = self._attributes(cells, columns)
             if columns.wants(cells):
                 yield self._row(place, cells, columns, attributes)
+
+    def _guess(self, cells: Mapping[str, Any]) -> Columns:
+        if self.lookup is None:
+            return self.columns.guess(cells, str(self.path))
+        found = self.columns.guess(cells, str(self.path), need=("caption", "key"))
+        return found if found.labels in cells else replace(found, labels="")
 
     def _attributes(self, cells: Mapping[str, Any], columns: Columns) -> dict[str, str]:
         """Return the columns that hold attributes: attribute → column."""
@@ -73,9 +81,9 @@ class TableReader:
     def _row(self, place: str, cells: Mapping[str, Any], columns: Columns, attributes: Mapping[str, str]) -> Row | Bad:
         file = str(self.path)
         for column in (columns.labels, columns.caption):
-            if column not in cells:
+            if column and column not in cells:
                 return Bad(file, place, "bad_row", f"no column {column!r}")
-        captions, labels = texts_of(cells[columns.caption]), cells[columns.labels]
+        captions, labels = texts_of(cells[columns.caption]), cells.get(columns.labels)
         if columns.labels in self.names:
             labels = _named(labels, self.names[columns.labels])
         stated = []
@@ -83,6 +91,11 @@ class TableReader:
             if value := str(cells.get(column) or "").strip():
                 stated.append((name, self.schema.attributes[name].values.get(value, value)))
         key = cells.get(columns.key) if columns.key else None
+        if self.lookup is not None and labels in (None, "", []):
+            name = Path(str(key)).name.partition(".")[0]
+            labels = self.lookup.find("", name)
+            if not labels:
+                return Bad(file, place, "no_label", self.lookup.lacks(name))
         negatives = cells.get("negatives")
         known = columns.groups(cells)
         return Row(
@@ -96,6 +109,32 @@ class TableReader:
             attributes=tuple(stated),
             image=_picture(self.images, cells.get(columns.image) if columns.image else None),
         )
+
+
+def read_labels(table: Path, columns: Columns) -> Lookup:
+    """Read a table of labels by key.
+
+    Raises:
+        UsageError: it cannot be read, has no rows, or no column of keys or labels.
+    """
+    by_key: dict[str, Any] = {}
+    shared: dict[Any, Any] = {}  # labels repeat: one object each
+    found: Columns | None = None
+    for item in cells_of(table):
+        if isinstance(item, Bad):
+            raise UsageError(str(item))
+        _, cells = item
+        found = found or Columns(labels=columns.labels, key=columns.key).guess(
+            cells, str(table), need=("labels", "key")
+        )
+        value = cells[found.labels]
+        key = Path(str(cells[found.key])).name.partition(".")[0]
+        if cells.get("shard"):
+            key = f"{Path(str(cells['shard'])).name.partition('.')[0]}/{key}"
+        by_key[key] = shared.setdefault(value if isinstance(value, str) else repr(value), value)
+    if found is None:
+        raise UsageError(f"{table}: no rows; a table of labels has columns 'key' and 'labels'")
+    return Lookup(table, found.key, by_key)
 
 
 def class_names(features: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -17,9 +17,9 @@ import yaml
 
 from captioner.audit.literals import SUFFIX as LITERALS
 from captioner.audit.literals import read_literals
-from captioner.audit.rows import Bad, Columns, Row
-from captioner.audit.tables import SUFFIXES, TableReader, cells_of, class_names, tolerant
-from captioner.audit.tars import Lookup, SetInfo, read_caption_shards, read_tars
+from captioner.audit.rows import Bad, Columns, Lookup, Row
+from captioner.audit.tables import SUFFIXES, TableReader, class_names, read_labels, tolerant
+from captioner.audit.tars import SetInfo, read_caption_shards, read_tars
 from captioner.errors import UsageError
 from captioner.schema import LabelSchema
 from captioner.shards.members import RECORD
@@ -60,14 +60,14 @@ def open_target(
             of runs, output folders and shards also the URL.
         schema: what the labels mean.
         columns: which column holds what, for tables.
-        labels: a table of labels by key, for shards that hold none.
+        labels: a table of labels by key, for shards and tables that hold none.
         images: the folder of image shards, or for tables the folder that image paths start from.
 
     Raises:
         UsageError: there is nothing there that could be audited.
     """
     columns = columns or Columns()
-    found = _open(path, schema, columns, labels, images)
+    found = _open(path, schema, columns, read_labels(labels, columns) if labels else None, images)
     if not columns.where:
         return found
     if found.kind not in {"table", "tables", "Hugging Face dataset", "Python dictionaries"}:
@@ -76,35 +76,61 @@ def open_target(
     return replace(found, kind=f"{found.kind}, rows with {chosen}")
 
 
-def _open(path: Place, schema: LabelSchema, columns: Columns, labels: Path | None, images: Path | None) -> Target:
+def _open(path: Place, schema: LabelSchema, columns: Columns, lookup: Lookup | None, images: Path | None) -> Target:
     if path.is_file():
-        return _file(path, schema, columns, labels, images)
+        return _file(path, schema, columns, lookup, images)
     if not path.is_dir():
         raise UsageError(f"{path}: no such file or folder")
     if _is_run(path):
         return _runs(path, [path], images)
     if runs := [p for p in matching(path, "runs/*") if _is_run(p)]:
         return _runs(path, runs, images)
-    if (path / "captions" / RECORD).is_file():  # a run on a dataset's own texts
-        return _open(path / "captions", schema, columns, labels, images)
     if tars := matching(path, "*.tar") or matching(path, "*.tar.gz"):
         if (path / RECORD).is_file():
             beside = images or _images_beside(path)
-            found = read_caption_shards(tars, images=beside, lookup=_lookup(labels, columns))
-            return Target(str(path), "caption shards", found)
-        return Target(str(path), "shards", read_tars(tars, _lookup(labels, columns)))
+            rows = read_caption_shards(tars, images=beside, lookup=lookup)
+            return Target(str(path), "caption shards", rows)
+        return Target(str(path), "shards", read_tars(tars, lookup))
+    if runs := [p for p in (path, *matching(path, "runs/*")) if _of_texts(p) or (p / "ledger.sqlite").is_file()]:
+        found = _texts(path, runs, schema, labelled=lookup is not None)
+        return _open(found, schema, columns, lookup, images)
     if isinstance(path, Remote):
         raise UsageError(f"{path}: nothing to audit: neither a run, an output folder nor shards (*.tar); {_HERE}")
     if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
-        return Target(str(path), "Hugging Face dataset", _hugging_face(path, schema, columns, images))
+        return Target(str(path), "Hugging Face dataset", _hugging_face(path, schema, columns, lookup, images))
     if tables := _tables(path) or _tables(path / "data"):
-        read = (TableReader(t, schema, columns, images or path, groups=_split_of(t, len(tables))) for t in tables)
+        read = (
+            TableReader(t, schema, columns, images or path, groups=_split_of(t, len(tables)), lookup=lookup)
+            for t in tables
+        )
         rows = itertools.chain.from_iterable(tolerant(r) if len(tables) > 1 else r.rows() for r in read)
         return Target(str(path), "tables", rows)
     raise UsageError(
         f"{path}: nothing to audit: neither a run, an output folder, shards (*.tar), a Hugging Face dataset nor tables "
         f"({', '.join(SUFFIXES)})"
     )
+
+
+def _texts(path: Place, runs: Sequence[Place], schema: LabelSchema, *, labelled: bool) -> Place:
+    """Return the captions of a run on a dataset's own texts, which need a table of labels beside them.
+
+    Raises:
+        UsageError: there is no such table; there are several such runs, or only runs that are not finished.
+    """
+    texts = [run for run in runs if _of_texts(run)]
+    if not texts:
+        raise UsageError(f"{runs[0]}: this run is not finished: start the same `captioner run …` again to finish it")
+    if not labelled or len(texts) > 1:
+        raise UsageError(
+            f"{path}: the dataset's own texts come without labels. Name a run and give a table of them (columns 'key' and "
+            f"'labels'): captioner audit {texts[0]} --schema {schema.id} --labels TABLE"
+        )
+    captions = texts[0] / "captions"
+    return captions if captions.is_dir() else texts[0] / "captions.parquet"
+
+
+def _of_texts(run: Place) -> bool:
+    return (run / "captions" / RECORD).is_file() or (run / "captions.parquet").is_file()
 
 
 def _tables(folder: Path) -> list[Path]:
@@ -117,18 +143,18 @@ def _split_of(table: Path, count: int) -> tuple[tuple[str, str], ...]:
     return (("split", found[1]),) if found and count > 1 else ()
 
 
-def _file(path: Place, schema: LabelSchema, columns: Columns, labels: Path | None, images: Path | None) -> Target:
+def _file(path: Place, schema: LabelSchema, columns: Columns, lookup: Lookup | None, images: Path | None) -> Target:
     if path.name.endswith((".tar", ".tar.gz", ".tgz")):
         if (path.parent / RECORD).is_file():
             beside = images or _images_beside(path.parent)
-            found = read_caption_shards([path], images=beside, lookup=_lookup(labels, columns))
+            found = read_caption_shards([path], images=beside, lookup=lookup)
             return Target(str(path), "caption shard", found)
-        return Target(str(path), "shard", read_tars([path], _lookup(labels, columns)))
+        return Target(str(path), "shard", read_tars([path], lookup))
     if isinstance(path, Remote):
         raise UsageError(f"{path}: no shard (*.tar); {_HERE}")
     if path.suffix == LITERALS:
         return Target(str(path), "Python dictionaries", read_literals(path, schema, columns))
-    rows = TableReader(path, schema, columns, images or path.parent).rows()
+    rows = TableReader(path, schema, columns, images or path.parent, lookup=lookup).rows()
     return Target(str(path), "table", rows)
 
 
@@ -227,29 +253,9 @@ def _sets_of_run(run: Place, groups: tuple[tuple[str, str], ...]) -> Iterator[Ro
         )
 
 
-def _lookup(table: Path | None, columns: Columns) -> Lookup | None:
-    """Return how labels are found for a sample by its shard and key."""
-    if table is None:
-        return None
-    by_key: dict[str, Any] = {}
-    shared: dict[Any, Any] = {}  # labels repeat: one object each
-    found: Columns | None = None
-    for item in cells_of(table):
-        if isinstance(item, Bad):
-            raise UsageError(str(item))
-        _, cells = item
-        found = found or Columns(labels=columns.labels, key=columns.key).guess(
-            cells, str(table), need=("labels", "key")
-        )
-        value = cells[found.labels]
-        key = Path(str(cells[found.key])).name.partition(".")[0]
-        if cells.get("shard"):
-            key = f"{Path(str(cells['shard'])).name.partition('.')[0]}/{key}"
-        by_key[key] = shared.setdefault(value if isinstance(value, str) else repr(value), value)
-    return lambda shard, key: by_key.get(f"{shard}/{key}", by_key.get(key))
-
-
-def _hugging_face(path: Path, schema: LabelSchema, columns: Columns, images: Path | None) -> Iterator[Row | Bad]:
+def _hugging_face(
+    path: Path, schema: LabelSchema, columns: Columns, lookup: Lookup | None, images: Path | None
+) -> Iterator[Row | Bad]:
     """Yield the rows of what ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk`` wrote."""
     folders = [path]
     if (path / "dataset_dict.json").is_file():
@@ -258,7 +264,7 @@ def _hugging_face(path: Path, schema: LabelSchema, columns: Columns, images: Pat
         extra = () if folder == path else (("split", folder.name),)
         names = _class_names(folder / "dataset_info.json")
         for file in _arrow_files(folder):
-            yield from TableReader(file, schema, columns, images, names, extra).rows()
+            yield from TableReader(file, schema, columns, images, names, extra, lookup).rows()
 
 
 def _arrow_files(folder: Path) -> Iterable[Path]:

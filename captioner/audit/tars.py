@@ -4,13 +4,13 @@ import contextlib
 import json
 import re
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from captioner.audit.rows import Bad, Row, texts_of
+from captioner.audit.rows import Bad, Lookup, Row, texts_of
 from captioner.errors import ShardError
 from captioner.shards import tar
 from captioner.shards.members import SUFFIX
@@ -25,9 +25,6 @@ LABELS_NEEDED = (
     "the shard holds captions but no labels. Give a CSV, JSONL or Parquet with columns 'key' (and 'shard', where keys start "
     "again in each shard) and 'labels' with --labels"
 )
-
-Lookup = Callable[[str, str], Any]
-"""From a shard's stem and a key to labels; None if there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,7 @@ def read_caption_shards(
             with contextlib.closing(mapped(shard)) as archive:
                 for member in tar.scan(archive, shard.name):
                     content = archive[member.offset : member.offset + member.size]
-                    labels = lookup(Path(shard.name).stem, member.name.removesuffix(SUFFIX)) if lookup else None
+                    labels = lookup.find(Path(shard.name).stem, member.name.removesuffix(SUFFIX)) if lookup else None
                     # Images may share a report and differ in their labels.
                     digest = blake2b(content + repr(labels).encode(), digest_size=16).digest()
                     if (known := pending.get(digest)) is not None:
@@ -70,11 +67,11 @@ def read_caption_shards(
                         continue
                     pending[digest] = [shard, member.name, 1, content, labels]
                     if len(pending) >= _PENDING:
-                        yield from _records(pending.values(), images, sets or {}, groups)
+                        yield from _records(pending.values(), images, sets or {}, groups, lookup)
                         pending.clear()
         except (ShardError, OSError, ValueError) as error:
             yield Bad(str(shard), "", "broken_file", str(error) or "empty")
-    yield from _records(pending.values(), images, sets or {}, groups)
+    yield from _records(pending.values(), images, sets or {}, groups, lookup)
 
 
 def _records(
@@ -82,12 +79,17 @@ def _records(
     images: Path | None,
     sets: Mapping[str, SetInfo],
     groups: tuple[tuple[str, str], ...],
+    lookup: Lookup | None,
 ) -> Iterator[Row | Bad]:
-    for shard, name, count, content, labels in pending:
+    for shard, name, count, content, found in pending:
         key = name.removesuffix(SUFFIX)
         record = _json(content)
         if record is None:
             yield Bad(str(shard), name, "bad_row", "not a record of captions")
+            continue
+        labels = record.get("labels") or found
+        if not labels:
+            yield Bad(str(shard), key, "no_label", lookup.lacks(key) if lookup else LABELS_NEEDED)
             continue
         captions = texts_of(record.get("captions"))
         info = sets.get(str(record.get("triplet")))
@@ -95,7 +97,7 @@ def _records(
         yield Row(
             str(shard),
             key,
-            record.get("labels") or labels,
+            labels,
             captions,
             images=count,
             key=key,
@@ -176,10 +178,9 @@ def _sample(shard: Place, key: str, parts: Mapping[str, bytes], lookup: Lookup |
     if labels is None and (content := parts.get("cls") or parts.get("labels")) is not None:
         labels = content.decode("utf-8", "replace").strip()
     if labels is None and lookup is not None:
-        labels = lookup(shard.stem, key)
+        labels = lookup.find(shard.stem, key)
     if labels is None:
-        given = "the shard holds none, and --labels has none for it" if lookup else LABELS_NEEDED
-        return Bad(str(shard), key, "no_label", given)
+        return Bad(str(shard), key, "no_label", lookup.lacks(key) if lookup else LABELS_NEEDED)
     picture = any(e in PICTURES for e in parts)
     return Row(str(shard), key, labels, captions, key=key, image=(str(shard), key) if picture else None)
 

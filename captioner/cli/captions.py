@@ -77,7 +77,7 @@ def audit(
         Path | None, typer.Option("--out", help="Folder of the report; TARGET/report or audit-NAME if left out.")
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option("--labels", help="Table of labels by key, for shards that hold captions alone.")
+        Path | None, typer.Option("--labels", help="Table of labels by key, for captions that come alone.")
     ] = None,
     labels_column: Annotated[str, typer.Option(help="Name of the column of labels, if it is not a usual one.")] = "",
     caption_column: Annotated[str, typer.Option(help="Name of the column of captions, if it is not a usual one.")] = "",

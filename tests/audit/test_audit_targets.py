@@ -298,6 +298,19 @@ def test_pictures_outside_the_folder_of_images_are_not_looked_at(tmp_path):
     assert [r.image is not None for r in found] == [True, False, False]
 
 
+def test_a_run_that_is_not_finished_is_said_to_be_so(demo, tmp_path):
+    (run,) = (demo / "runs").iterdir()
+    begun = tmp_path / "out" / "runs" / run.name
+    begun.mkdir(parents=True)
+    for name in ("ledger.sqlite", "pipeline.yaml"):
+        (begun / name).write_bytes((run / name).read_bytes())
+    for target in (begun, tmp_path / "out"):
+        with pytest.raises(
+            UsageError, match=rf"{run.name}: this run is not finished: start the same `captioner run …`"
+        ):
+            audit(target, "demo")
+
+
 @pytest.mark.parametrize("name", ["missing", "empty"])
 def test_a_path_with_nothing_to_audit_is_refused(tmp_path, name):
     (tmp_path / "empty").mkdir()

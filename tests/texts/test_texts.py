@@ -524,6 +524,41 @@ def test_texts_are_audited_with_the_labels_of_a_table(figures: Path, tmp_path: P
     summary = run(figures, tmp_path / "out")
     labels = tmp_path / "labels.csv"
     labels.write_text("key,labels\npmc_oa-PMC0,Effusion\npmc_oa-PMC1,Mass\n", encoding="utf-8")
-    found = audit(tmp_path / "out" / "runs" / summary.run, "chestxray14", labels=labels)
-    assert found.captions == 3
-    assert [bad.code for bad in found.bad] == ["no_label"] * 2
+    for target in (tmp_path / "out" / "runs" / summary.run, tmp_path / "out"):
+        found = audit(target, "chestxray14", labels=labels)
+        assert found.captions == 3
+        assert [bad.code for bad in found.bad] == ["no_label"] * 2
+        assert found.bad[0].reason == (
+            f"no label: {labels} has no 'pmc_oa-PMC2' in its column 'key' (the first there is 'pmc_oa-PMC0')"
+        )
+
+
+def test_texts_without_images_are_audited_with_the_labels_of_a_table(figures: Path, tmp_path: Path) -> None:
+    run(figures, tmp_path / "out", "data.images=none")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("key,labels\npmc_oa-PMC0,Effusion\n", encoding="utf-8")
+    found = audit(tmp_path / "out", "chestxray14", labels=labels)
+    assert (found.captions, found.problems) == (2, {"no_label": 4})
+    assert "has no 'pmc_oa-PMC1'" in found.bad[0].reason
+
+
+@pytest.mark.parametrize("images", ["auto", "none"])
+def test_texts_without_a_table_of_labels_are_not_audited(figures: Path, tmp_path: Path, images: str) -> None:
+    summary = run(figures, tmp_path / "out", f"data.images={images}")
+    folder = tmp_path / "out" / "runs" / summary.run
+    for target in (tmp_path / "out", folder):
+        with pytest.raises(UsageError, match=r"come without labels.* captioner audit .* --labels TABLE") as error:
+            audit(target, "chestxray14")
+        assert f"captioner audit {folder} " in str(error.value)
+
+
+def test_a_table_of_labels_without_rows_or_keys_is_refused(figures: Path, tmp_path: Path) -> None:
+    run(figures, tmp_path / "out")
+    labels = tmp_path / "labels.csv"
+    for content, message in (
+        ("key,labels\n", "no rows"),
+        ("sample,labels\na,Mass\n", "no column of keys among: sample"),
+    ):
+        labels.write_text(content, encoding="utf-8")
+        with pytest.raises(UsageError, match=message):
+            audit(tmp_path / "out", "chestxray14", labels=labels)
