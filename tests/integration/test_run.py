@@ -152,6 +152,8 @@ def test_killed_at_random_moments_and_started_again_a_run_loses_nothing_and_ends
         # The first kills hit the table and the images, the later ones the captions.
         for patience in (0, 1, 3, 4, 2, 5):
             asked = len(server.bodies)
+            most = asked + patience + concurrency  # so that no run ends before it is killed, however fast it is
+            server.gate = lambda most=most: len(server.bodies) < most
             process = subprocess.Popen(
                 command(*arguments(server, "killed")), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
@@ -162,6 +164,7 @@ def test_killed_at_random_moments_and_started_again_a_run_loses_nothing_and_ends
             assert process.poll() is None, "ended before it was killed: the test needs more questions"
             process.send_signal(signal.SIGKILL)
             process.wait()
+        server.gate = lambda: True
         assert captioner(*arguments(server, "killed")).returncode == 0
         repeated = questions(server)
     assert set(repeated) == set(ideal)
