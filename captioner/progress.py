@@ -263,7 +263,7 @@ def describe(totals: Totals, tokens_a_second: float) -> str:
     if (retries := totals.sent - totals.requests) > 0:
         parts.append(f"{retries:,} retries")
     if totals.completion_tokens:
-        parts.append(f"{totals.completion_tokens:,} tokens ({number(tokens_a_second)}/s)")
+        parts.append(f"{totals.completion_tokens:,} tokens out ({number(tokens_a_second)}/s)")
     if totals.cost:
         parts.append(f"cost {totals.cost:,.2f}")
     if totals.errors:

@@ -250,7 +250,10 @@ class Ledger:
             for setting in _SETTINGS:
                 self._db.execute(f"PRAGMA {setting}")
             if run is not None and self.meta("run") != run:
-                raise OutputError(f"{self.path}: belongs to another run ({self.meta('run')}, not {run}).")
+                raise OutputError(
+                    f"{self.path}: belongs to another run ({self.meta('run')}, not {run}): its schema, prompt, model or "
+                    "settings are others. Choose another name (--set name=NAME) or another folder (--out)."
+                )
         self._load_counts()
 
     def _load_counts(self) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from captioner.cli import app, main
 from captioner.demo import make_dataset
 from captioner.errors import StorageError
+from captioner.store import Ledger
 from tests.engines.faulty import FaultyServer
 from tests.model import careful
 
@@ -461,6 +462,16 @@ def test_a_run_on_texts_has_a_status_too(captioner, figures):
     code, _, err = captioner("status", figures)
     assert code == 2
     assert "no run in this folder" in err
+
+
+def test_a_run_that_asked_nothing_has_a_status_that_says_so(captioner, demo):
+    folder = demo / "out" / "runs" / "begun"
+    folder.mkdir(parents=True)
+    with Ledger(folder / "ledger.sqlite", "0123456789abcdef"):
+        pass
+    code, out, _ = captioner("status", "out")
+    assert code == 0
+    assert "not begun   nothing was asked; start the same `captioner run …` again" in out
 
 
 def test_texts_of_the_same_images_are_audited_by_the_schema_of_their_labels(captioner, demo):

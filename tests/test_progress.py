@@ -94,7 +94,7 @@ def test_the_counts_tell_refusals_by_their_codes_retries_repairs_tokens_and_cost
     )
     assert line == (
         "1,200 accepted · 40 refused (20 near_duplicate, 10 missing_label, 6 negated_label, …) · 10 repaired · 10 retries · "
-        "9,000 tokens (33/s) · cost 1.50 · 2 without an answer"
+        "9,000 tokens out (33/s) · cost 1.50 · 2 without an answer"
     )
 
 

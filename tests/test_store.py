@@ -202,7 +202,7 @@ def test_an_attempt_is_the_same_after_it_was_packed(captions, problems):
 def test_a_ledger_of_another_run_is_refused(path):
     with Ledger(path, "run1"):
         pass
-    with pytest.raises(OutputError, match="another run"):
+    with pytest.raises(OutputError, match=r"another run \(run1, not run2\).*--set name=NAME.*--out"):
         Ledger(path, "run2")
 
 

@@ -176,6 +176,8 @@ def compare(runs: Sequence[Path | str], *, differences: int = 20) -> Comparison:
         UsageError: a folder is no run's, the runs are of different datasets, or have no triplet in common.
     """
     folders = [Path(r) for r in runs]
+    for folder in folders:
+        _need_run(folder)
     if len(folders) < 2 or len({f.resolve() for f in folders}) < len(folders):
         raise UsageError("compare needs at least two different runs: captioner compare OUT/runs/A OUT/runs/B")
     loaded = [_Run(folder, facts_of(folder)) for folder in folders]
@@ -206,6 +208,25 @@ def compare(runs: Sequence[Path | str], *, differences: int = 20) -> Comparison:
         pairs=tuple(_pair(a, b) for a, b in combinations(loaded, 2)),
         differences=_differences(loaded, differences),
     )
+
+
+def _need_run(folder: Path) -> None:
+    """Say what a folder is that is not the run of a model.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if (folder / "pipeline.yaml").is_file() and (folder / "ledger.sqlite").is_file():
+        return
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder")
+    if (folder / "ledger.sqlite").is_file():
+        raise UsageError(
+            f"{folder}: this run has asked nothing yet: start the same `captioner run …` again to finish it, or leave it out"
+        )
+    if (folder / "pipeline.yaml").is_file():
+        raise UsageError(f"{folder}: a run on a dataset's own texts asked nobody for captions: leave it out")
+    raise UsageError(f"{folder}: no run in this folder. Give an output folder (it holds runs/), or OUT/runs/RUN.")
 
 
 @dataclass(frozen=True, slots=True)

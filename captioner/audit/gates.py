@@ -11,13 +11,15 @@ from captioner.agreement import CODES
 from captioner.audit.result import Audit, percent
 from captioner.errors import UsageError, did_you_mean
 
+_ANY = "captions"
+
 
 @dataclass(frozen=True, slots=True)
 class Gate:
     """One threshold and how the audit stands to it.
 
     Attributes:
-        name: what is measured: ``agreement`` or a code.
+        name: what is measured: ``agreement``, a code, or ``captions`` where there were none.
         passed: whether it is met.
         message: in words.
     """
@@ -25,6 +27,11 @@ class Gate:
     name: str
     passed: bool
     message: str
+
+    @property
+    def complaint(self) -> str:
+        """The message as it is told where it is not met: that there is nothing to judge is no threshold of anybody's."""
+        return self.message if self.name == _ANY else f"threshold missed: {self.message}"
 
 
 def parse_limit(text: str) -> tuple[str, float]:
@@ -61,7 +68,9 @@ def gates(audit: Audit, min_agreement: float | None = None, max_issues: Sequence
     """
     found = []
     if not audit.captions:
-        found.append(Gate("captions", passed=False, message="no caption could be judged"))
+        why = ", ".join(f"{number:,} {code.replace('_', ' ')}" for code, number in audit.problems.items())
+        message = f"no caption could be judged{f' (not audited: {why})' if why else ''}"
+        found.append(Gate(_ANY, passed=False, message=message))
     if min_agreement is not None and audit.captions:
         share = audit.agreement.share
         message = f"{percent(share)} of the captions agree with their labels; at least {percent(min_agreement)} must"

@@ -163,7 +163,7 @@ def audit(
         sys.stdout.writelines(f"{line}\n" for line in gates.github(found, thresholds))
     for gate in thresholds:
         if not gate.passed:
-            err.print(f"threshold missed: {gate.message}", markup=False)
+            err.print(gate.complaint, markup=False)
     if not all(gate.passed for gate in thresholds):
         raise typer.Exit(1)
 
@@ -220,8 +220,10 @@ def compare(
 
 
 def finished_runs(folder: Path) -> list[Path]:
-    """Return the runs of an output folder that have support sets; of anything else, the folder itself."""
-    return sorted(sets.parent for sets in folder.glob("runs/*/support_sets.parquet")) or [folder]
+    """Return the runs of an output folder that have support sets, else those begun; of anything else, the folder itself."""
+    files = ("support_sets.parquet", "ledger.sqlite")
+    found = (sorted(file.parent for file in folder.glob(f"runs/*/{name}")) for name in files)
+    return next(filter(None, found), [folder])
 
 
 @app.command()

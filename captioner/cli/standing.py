@@ -71,10 +71,13 @@ def _labelled(run: Path) -> dict[str, Any]:
 def _print_labelled(row: dict[str, Any]) -> None:
     from captioner.progress import counts, duration, number
 
+    if not row["triplets"]:
+        out.print("  not begun   nothing was asked; start the same `captioner run …` again to go on")
+        return
     refused = f" ({counts(row['by_code'])})" if row["by_code"] else ""
-    out.print(f"  triplets    {counts(row['triplets']) or 'none'}")
+    out.print(f"  triplets    {counts(row['triplets'])}")
     out.print(f"  captions    {row['accepted']:,} accepted, {row['rejected']:,} refused{refused}")
-    tokens = f"{row['prompt_tokens']:,} tokens in, {row['completion_tokens']:,} out"
+    tokens = f"{row['prompt_tokens']:,} tokens in, {row['completion_tokens']:,} tokens out"
     cost = f", cost {row['cost']:,.2f}" if row["cost"] else ""
     retries = row["sent"] - row["requests"]
     out.print(f"  requests    {row['requests']:,} answered, {retries:,} sent again, {tokens}{cost}")

@@ -91,6 +91,14 @@ def test_a_threshold_that_is_missed_is_exit_code_1_and_says_which(captioner, tmp
     assert captioner(*arguments, "--min-agreement", 0.4)[0] == 0
 
 
+def test_that_nothing_could_be_judged_is_no_threshold_of_anybody_s(captioner, tmp_path):
+    path = jsonl(tmp_path / "a.jsonl", [{"labels": ["Goiter"], "caption": GOOD}])
+    code, _, err = captioner("audit", path, "--schema", "chestxray14")
+    assert code == 1
+    assert err.endswith("no caption could be judged (not audited: 1 unknown label)\n")
+    assert "threshold" not in err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -163,7 +163,24 @@ def test_fewer_than_two_runs_cannot_be_compared(runs, count):
 
 
 def test_a_folder_that_is_no_run_is_refused(runs, tmp_path):
-    with pytest.raises(UsageError, match="not a run's folder"):
+    with pytest.raises(UsageError, match="no run in this folder"):
+        compare([runs["careful"], tmp_path])
+    with pytest.raises(UsageError, match="no such folder"):
+        compare([runs["careful"], tmp_path / "missing"])
+
+
+def test_a_run_that_asked_nothing_is_said_to_be_so(runs, tmp_path):
+    with Ledger(tmp_path / "ledger.sqlite", "0123456789abcdef"):
+        pass
+    with pytest.raises(
+        UsageError, match=rf"{tmp_path}: this run has asked nothing yet: start the same `captioner run …`"
+    ):
+        compare([runs["careful"], tmp_path])
+
+
+def test_a_run_on_texts_has_nobody_s_captions_to_compare(runs, tmp_path):
+    (tmp_path / "pipeline.yaml").write_text("texts: pmc_oa\n")
+    with pytest.raises(UsageError, match="a run on a dataset's own texts"):
         compare([runs["careful"], tmp_path])
 
 
