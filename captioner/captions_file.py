@@ -110,8 +110,22 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise UsageError(f"{path}: no such file")
     try:
         yield from reader(path)
-    except UnicodeDecodeError as e:
-        raise UsageError(f"{path}: not UTF-8 text ({e.reason} at byte {e.start}); save it as UTF-8") from None
+    except UnicodeDecodeError:
+        place = "" if path == PIPE else f"{_not_utf8(path)}: "
+        raise UsageError(f"{path}: {place}not UTF-8 text; save it as UTF-8") from None
+
+
+def _not_utf8(path: Path) -> str:
+    """Return where a file's first bytes are that are not UTF-8; who reads it in pieces counts from the last of them."""
+    before = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as e:
+                return f"row {number}, byte {before + e.start}"
+            before += len(line)
+    return "at its end"
 
 
 def write_rows(path: Path, rows: Iterator[dict[str, Any]]) -> None:

@@ -264,7 +264,7 @@ def _to_utf8(path: Place, raw: bytes, encoding: str) -> bytes:
         start = getattr(e, "start", 0)
         row = raw.count(b"\n", 0, start) + 1
         raise TableError(
-            f"{path}: row {row}, byte {start}: not {encoding} text (0x{raw[start]:02x}). "
+            f"{path}: row {row}, byte {start}: not {encoding.upper().removesuffix('-SIG')} text (0x{raw[start]:02x}). "
             f"If the table is in another encoding, say so in the schema: encoding: {_likely_encoding(raw)}"
         ) from None
     if encoding.lower() in ("utf-8", "utf-8-sig"):

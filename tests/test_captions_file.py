@@ -96,7 +96,11 @@ def test_an_unknown_label_names_the_file_the_row_and_the_nearest_label_and_leave
         ),
         ("in.jsonl", b'{"labels": \n', "row 1: not JSON"),
         ("in.jsonl", b"[1]\n", "row 1: a row is an object"),
-        ("in.csv", b"labels,caption\nEffusion,\xff\xfe\n", "not UTF-8"),
+        (
+            "in.csv",
+            b"labels,caption\n" + b"Effusion,x\n" * 2000 + b"Effusion,\xff\xfe\n",
+            "row 2002, byte 22024: not UTF-8 text",
+        ),
         ("in.parquet", b"not parquet at all", "not Parquet"),
         ("in.xls", b"", "must be one of .jsonl, .csv, .parquet"),
     ],

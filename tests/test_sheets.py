@@ -127,7 +127,7 @@ def test_a_workbook_sheet_is_chosen_by_name_and_a_wrong_name_lists_what_there_is
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "old Excel workbook"),
         (b"PK\x03\x04 no zip", "not an Excel workbook"),
         (gzip.compress(b"image,label\na,b\n" * 1000, mtime=0)[:40], "damaged gzip"),
-        (b"image,label\na,b\nc,\xe9d\xe8me\n", "row 3, byte 18: not utf-8-sig text .* encoding: cp1252"),
+        (b"image,label\na,b\nc,\xe9d\xe8me\n", "row 3, byte 18: not UTF-8 text .* encoding: cp1252"),
         ("image,label\na,b\n".encode("utf-16"), "encoding: utf-16"),
         ("image,label\na,水肿水肿\n".encode("gb18030"), "encoding: gb18030"),
         (b'image,label\na,"b\nc,d\n', "row 2: not a valid table"),

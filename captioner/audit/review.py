@@ -204,7 +204,9 @@ def _verdicts(sheet: Path, known: Mapping[str, Any]) -> dict[str, str]:
             file.seek(0)
             delimiter = ";" if sample.partition("\n")[0].count(";") > sample.partition("\n")[0].count(",") else ","
             rows = list(csv.DictReader(file, delimiter=delimiter))
-    except (OSError, UnicodeDecodeError, csv.Error) as e:
+    except UnicodeDecodeError:
+        raise UsageError(f"{sheet}: not UTF-8 text; save it as CSV in UTF-8") from None
+    except (OSError, csv.Error) as e:
         raise UsageError(f"{sheet}: cannot be read: {e}") from None
     found = {}
     for number, row in enumerate(rows, start=2):

@@ -146,6 +146,8 @@ class Columns:
             found[role] = given or next((folded[u] for u in usual if u in folded), "")
             if not found[role] and role in need:
                 what, remedy = _NEEDED[role]
+                if not decodable(*names):
+                    raise UsageError(f"{where}: row 1: not UTF-8 text; is this a table? If so, save it as UTF-8.")
                 raise UsageError(f"{where}: no column of {what} among: {', '.join(names) or 'none'}. {remedy}")
         for column, _ in self.where:
             if column not in names:

@@ -206,11 +206,14 @@ def _text(path: Path) -> TextIO:
     """Open a text; bytes that are not UTF-8 stay marked.
 
     Raises:
-        UsageError: its first bytes say that it is UTF-16.
+        UsageError: its first bytes say that it is UTF-16, or no text.
     """
     with path.open("rb") as file:
-        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            raise UsageError(f"{path}: this is UTF-16; save it as UTF-8")
+        first = file.read(4096)
+    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UsageError(f"{path}: this is UTF-16; save it as UTF-8")
+    if (zero := first.find(b"\0")) >= 0:
+        raise UsageError(f"{path}: byte {zero}: not UTF-8 text (0x00); is this a table?")
     return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 

@@ -163,7 +163,7 @@ def test_a_sheet_saved_with_semicolons_is_read(sample):
         ("id,verdict\nnobody,agree\n", "row 2: id 'nobody' is not in the sample"),
         ("a,b\n1,2\n", "no columns 'id' and 'verdict'"),
         ("", "no verdict yet"),
-        (b"\xff\xfe\x00", "cannot be read"),
+        (b"\xff\xfe\x00", "not UTF-8 text; save it as CSV in UTF-8"),
     ],
 )
 def test_a_sheet_that_is_none_is_refused(sample, tmp_path, content, message):

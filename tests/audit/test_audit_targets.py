@@ -128,6 +128,22 @@ def test_one_table_of_several_that_cannot_be_read_is_reported_and_ends_nothing(t
         audit(tmp_path, SCHEMA, strict=True)
 
 
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"\x89PNG\r\n\x1a\n\x00\x00", "byte 8: not UTF-8 text"), (b"\xff\xd8\xff\xe0,a\n1,2\n", "row 1: not")],
+)
+def test_a_file_that_is_no_text_is_said_to_be_none(tmp_path, ending, content, message):
+    path = tmp_path / f"a.{ending}"
+    path.write_bytes(content)
+    try:
+        said = str(audit(path, SCHEMA).bad[0])
+    except UsageError as e:
+        said = str(e)
+    assert f"{path}: {message}" in said
+    said.encode()
+
+
 def test_surrogates_that_json_can_hold_and_utf_8_cannot_are_a_bad_row(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"labels": "Effusion", "caption": "\\ud83d effusion"}\n')
