@@ -23,6 +23,7 @@ _REASONS = {
     errno.EROFS: "the file system is read-only. Choose another folder",
     errno.EACCES: "permission denied. Choose a folder that you may write to",
     errno.EPERM: "permission denied. Choose a folder that you may write to",
+    errno.ENOENT: "its folder is not there, or is there no more. Make it, or choose another",
     errno.EIO: "the disk reports an error. Check it before you start again",
 }
 

@@ -32,7 +32,7 @@ from captioner.pipeline import PipelineSpec, PriceSettings, ShardSettings
 from captioner.prices import Price, given_price
 from captioner.prompts import Prompt, load_prompt
 from captioner.schema import LabelSchema, hash_of, load_schema
-from captioner.shards import CaptionReport, ImageItem, ImageReport, build_captions, build_images
+from captioner.shards import CaptionReport, ImageItem, ImageReport, build_captions, build_images, manifest
 from captioner.storage import Place, Remote, listed_once
 from captioner.store import Ledger, Totals
 from captioner.tables import SampleTable, read_samples
@@ -517,6 +517,13 @@ def write_images(
         OutputError, ShardError, StorageError: as :func:`captioner.shards.build_images`.
     """
     frame = samples.frame
+    if "size" in shards.model_fields_set and (folder / manifest.NAME).is_file():
+        made = manifest.read_manifest(folder).per_shard
+        if made != shards.size:
+            report.note(
+                f"shards.size={shards.size}: the image shards that are there stay as they are, made for {made:,} images "
+                "each; only images that are new come into shards of this size. For others, choose another --out."
+            )
     report.start("writing image shards", len(frame))
     items = (ImageItem(key, root / path, path) for key, path in zip(frame["key"], frame["path"], strict=True))
     images = build_images(

@@ -205,7 +205,10 @@ class Connection:
             source = f"the environment variable {settings.api_key_env}"
             key = os.environ.get(settings.api_key_env, "").strip()
             if not key and ("api_key_env" in settings.model_fields_set or self._base.host == "api.openai.com"):
-                raise EngineError(f"{source}, which should hold the key for {self.address}, is not set")
+                raise EngineError(
+                    f"{source}, which should hold the key for {self.address}, is not set. Export it, name a file that holds "
+                    "the key (engine.api_key_file), or say where your own server is (engine.base_url)"
+                )
         if not key:
             return None
         if not (key.isascii() and key.isprintable()) or " " in key:

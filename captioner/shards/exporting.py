@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import yaml
+
 from captioner.errors import UsageError, did_you_mean
-from captioner.shards import captions
+from captioner.shards.captions import RECORD
 from captioner.shards.croissant import export_croissant
 from captioner.shards.export import export_csv, export_llava, export_parquet
 from captioner.shards.export_shards import export_tars, export_unimed
@@ -29,7 +31,7 @@ def captions_of(out: Path, run: str | None) -> Path:
     Raises:
         UsageError: there is none of this name; or none was named, and there are none or several.
     """
-    runs = sorted(path.parent.parent.name for path in out.glob(f"runs/*/captions/{captions.RECORD}"))
+    runs = sorted(path.parent.parent.name for path in out.glob(f"runs/*/captions/{RECORD}"))
     if run is None and len(runs) == 1:
         run = runs[0]
     if run not in runs:
@@ -81,7 +83,8 @@ def export_as(
     if kind == "unimed" and detail:
         return export_unimed(images, captions_of(out, run), target, tag=detail, missing=missing)
     if name == "card":
-        export_card(images, captions_of(out, run), target)
+        captions = captions_of(out, run)
+        export_card(images, captions, target, title=_title(captions.parent))
         return None
     if name == "croissant":
         if not license_url or not url:
@@ -91,3 +94,12 @@ def export_as(
         export_croissant(images, table, target, license_url=license_url, url=url)
         return report
     raise UsageError(f"no export {name!r}; there are: {', '.join(_NAMES)}.{did_you_mean(name, _NAMES)}")
+
+
+def _title(run: Path) -> str | None:
+    """Return the data set's name as the schema of a run has it; None if the run does not say."""
+    try:
+        said = yaml.safe_load((run / "pipeline.yaml").read_text(encoding="utf-8"))
+        return str((said.get("resolved_schema") or said["resolved_texts"])["title"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        return None

@@ -70,12 +70,12 @@ def export_card(images: Path, captions: Path, target: Path, *, title: str | None
         _front_matter(manifest, title),
         f"# {title or manifest.dataset}",
         (
-            f"{manifest.samples:,} images in {len(manifest.shards):,} WebDataset shards, {figures.captions:,} captions, "
-            f"{_size(size)}."
+            f"{_many(manifest.samples, 'image')} in {_many(len(manifest.shards), 'WebDataset shard')}, "
+            f"{_many(figures.captions, 'caption')}, {_size(size)}."
         ),
         _images(manifest),
         _captions(record.run, rows, figures),
-        _labels(figures),
+        *([_labels(figures)] if figures.labels else []),
         _reading(manifest, record.run),
     ]
     atomic.write(target, "\n\n".join(parts).encode() + b"\n")
@@ -100,6 +100,10 @@ def _front_matter(manifest: Manifest, title: str | None) -> str:
     name = json.dumps(title or manifest.dataset, ensure_ascii=False)
     lines = ("---", f"pretty_name: {name}", "task_categories: [image-to-text, zero-shot-image-classification]")
     return "\n".join((*lines, f"size_categories: [{size}]", "tags: [medical, webdataset]", "---"))
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def _size(size: float) -> str:
@@ -140,14 +144,19 @@ def _spread(counts: Counter[int]) -> str:
 
 
 def _captions(run: str, rows: Rows, figures: _Figures) -> str:
+    written = ". They are the dataset's own texts, and not checked against labels."
+    if figures.labels or not figures.captions:
+        written = (
+            f", written for {len(figures.triplets):,} distinct pieces of label information. They were made from labels, "
+            "not from looking at the images, and checked against the labels."
+        )
     lines = [
         "## Captions",
         "",
         (
             f"Run `{run}`: {rows.found:,} images have captions, {rows.missed:,} have none. {figures.captions:,} captions, "
             f"{len(figures.distinct):,} of them distinct, {figures.words / max(1, figures.captions):.1f} words each on "
-            f"average, written for {len(figures.triplets):,} distinct pieces of label information. They were made from "
-            "labels, not from looking at the images, and checked against the labels."
+            f"average{written}"
         ),
         "",
         "| captions of an image | images |",

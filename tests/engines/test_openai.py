@@ -528,7 +528,9 @@ def test_openai_itself_is_not_called_without_a_key() -> None:
 
 def test_a_variable_that_was_named_must_be_set() -> None:
     with FaultyServer() as server:
-        assert "MY_KEY" in refused(engine_for(server, api_key_env="MY_KEY"))
+        said = refused(engine_for(server, api_key_env="MY_KEY"))
+        assert "MY_KEY" in said
+        assert "Export it, name a file that holds the key (engine.api_key_file)" in said
         assert "GATEWAY" in refused(engine_for(server, headers={"X-Key": "$GATEWAY"}))
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from captioner.cli import main
 from captioner.demo import make_dataset
+from captioner.schema import load_schema
 from captioner.shards import export_tars, export_unimed, load_captions, read_manifest
 from tests.shards.shard_helpers import contents
 
@@ -49,6 +50,26 @@ def test_each_export_writes_its_file(captioner, out, name):
     assert code == 0
     assert "wrote export" in printed
     assert (out.parent / "export").stat().st_size > 200
+
+
+def test_the_card_has_the_name_of_the_dataset_for_its_title(captioner, out):
+    assert captioner("shards", "export", "card", "out", "--out", "README.md")[0] == 0
+    title = load_schema("demo").title
+    assert f"\n# {title}\n" in (out.parent / "README.md").read_text(encoding="utf-8")
+    (only_run(out) / "pipeline.yaml").unlink()
+    assert captioner("shards", "export", "card", "out", "--out", "README.md")[0] == 0
+    assert "\n# demo\n" in (out.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_another_size_of_shards_is_said_to_come_too_late(captioner, out):
+    arguments = ("run", "demo", "--data", "data", "--out", "out")
+    code, printed, err = captioner(*arguments, "--set", "shards.size=5")
+    assert code == 0
+    made = read_manifest(out / "images").per_shard
+    said = f"shards.size=5: the image shards that are there stay as they are, made for {made:,} images each"
+    assert said in printed + err
+    code, printed, err = captioner(*arguments)
+    assert "shards.size" not in printed + err
 
 
 def test_tars_are_those_of_the_library(captioner, out):

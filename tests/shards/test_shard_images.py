@@ -427,6 +427,13 @@ def _refusing_direct(real):
     return fcntl_
 
 
+def test_a_folder_that_is_gone_while_it_is_written_to_is_said_to_be_gone(tmp_path):
+    with pytest.raises(
+        StorageError, match=r"gone/a: its folder is not there, or is there no more\. Make it, or choose"
+    ):
+        atomic.write(tmp_path / "gone" / "a", b"")
+
+
 def test_a_disk_that_is_full_in_the_middle_of_a_large_shard_leaves_nothing_of_it(tmp_path, monkeypatch):
     real = atomic._Target.write
 

@@ -79,6 +79,18 @@ def test_the_example_of_the_card_runs_beside_it(out, monkeypatch):
     gc.collect()
 
 
+def test_the_card_of_a_dataset_s_own_texts_claims_no_labels(make_items, tmp_path):
+    build_images(make_items(1), tmp_path / "images", dataset="set")
+    record = {"captions": ["A text."], "labels": [], "triplet": "0", "run": "r1"}
+    build_captions(tmp_path / "images", tmp_path / "captions", captions=lambda _: record, run="r1")
+    export_card(tmp_path / "images", tmp_path / "captions", tmp_path / "README.md")
+    text = (tmp_path / "README.md").read_text()
+    assert "1 image in 1 WebDataset shard, 1 caption, " in text
+    assert "They are the dataset's own texts, and not checked against labels." in text
+    assert "## Labels" not in text
+    assert "from labels" not in text
+
+
 def test_the_card_of_an_empty_set_can_be_written(tmp_path):
     build_images([], tmp_path / "images", dataset="set")
     build_captions(tmp_path / "images", tmp_path / "captions", captions=lambda _: None, run="r1")
