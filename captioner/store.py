@@ -216,9 +216,10 @@ class Ledger:
         if read_only and not path.is_file():
             raise OutputError(f"{path}: no such ledger")
         with self._storage():
-            mode = "ro" if read_only else "rwc"
+            # Who looks on may write, so that the last to leave can clear away SQLite's files beside the ledger.
+            mode = "rw" if read_only else "rwc"
             if read_only and not os.access(path.parent, os.W_OK):
-                mode += "&immutable=1"  # readers of a WAL need to write beside it, unless nobody else can either
+                mode = "ro&immutable=1"  # readers of a WAL need to write beside it, unless nobody else can either
             uri = f"{path.resolve().as_uri()}?mode={mode}"
             self._db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
         try:
@@ -230,6 +231,7 @@ class Ledger:
 
     def _open(self, run: str | None, *, read_only: bool) -> None:
         try:
+            self._db.execute(f"PRAGMA query_only = {read_only:d}")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
         except sqlite3.DatabaseError as e:
             if isinstance(e, sqlite3.OperationalError):

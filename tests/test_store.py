@@ -199,6 +199,17 @@ def test_an_attempt_is_the_same_after_it_was_packed(captions, problems):
     assert whole.packed().unpacked() == whole
 
 
+def test_who_looks_on_writes_nothing_and_leaves_no_files_behind(path):
+    with Ledger(path, "run1") as ledger, Ledger(path, read_only=True) as reader:
+        with pytest.raises(StorageError, match="readonly"):
+            reader.set_meta("a", "b")
+        ledger.set_meta("a", "c")
+        assert reader.meta("a") == "c"
+    with Ledger(path, read_only=True) as reader:
+        assert reader.meta("a") == "c"
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
 def test_a_ledger_of_another_run_is_refused(path):
     with Ledger(path, "run1"):
         pass
