@@ -245,8 +245,9 @@ class Generator:
                 done, _ = await asyncio.wait({*waves, *others, self._waker}, return_when=asyncio.FIRST_COMPLETED)
                 waves -= done
                 others -= done
-                for ended in done:
-                    ended.result()
+                # Each is asked: of an error that nobody asked for, asyncio would say so itself.
+                if failed := [error for ended in done if (error := ended.exception()) is not None]:
+                    raise failed[0]
         finally:
             tasks = waves | others
             for task in tasks:

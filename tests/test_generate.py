@@ -1,6 +1,7 @@
 """The loop: what is asked, what is accepted, what is asked again, and what is given up."""
 
 import asyncio
+import gc
 import json
 import random
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from captioner.answers import parse_answer
 from captioner.engines import Answer
 from captioner.engines.openai import OpenAIEngine, OpenAISettings
-from captioner.errors import EngineError
+from captioner.errors import EngineError, StorageError
 from captioner.generate import Generator, Limits, LoopSettings, accepted_of
 from captioner.prices import Price
 from captioner.prompts import load_prompt
@@ -358,6 +359,32 @@ def test_a_question_leaves_only_when_every_answer_that_came_before_it_is_durable
         asyncio.run(generator.run())
     assert engine.most > 1
     assert engine.given > 100
+
+
+def test_two_that_fail_in_the_same_moment_end_the_run_with_one_error_and_nothing_else(ledger, monkeypatch):
+    class Failing(ScriptedEngine):
+        async def answers(self, requests):
+            await asyncio.sleep(0)
+            raise StorageError("the disk is full")
+            yield
+
+    def full():
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr("captioner.generate._COMMIT", 0)
+    monkeypatch.setattr(ledger, "commit", full)
+    generator = Generator(SCHEMA, load_prompt("template"), Failing(captions), ledger, LoopSettings(captions=3))
+    ledger.add_triplets([EFFUSION])
+    said = []
+
+    async def run():
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context["message"]))
+        with pytest.raises(StorageError, match="the disk is full"):
+            await generator.run()
+        gc.collect()
+
+    asyncio.run(run())
+    assert said == []
 
 
 @pytest.mark.parametrize("processes", [0, 1])
