@@ -171,6 +171,10 @@ class _Table:
         self._write()
         self._writer.close()
 
+    def give_up(self) -> None:
+        """Write no more: PyArrow would end the file once more when it is forgotten, and complain that it is closed."""
+        self._writer.is_open = False
+
     def _write(self) -> None:
         if self._rows:
             self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
@@ -181,5 +185,9 @@ class _Table:
 def _writing(path: Path, schema: pa.Schema) -> Iterator[_Table]:
     with atomic.replacing(path) as file:
         table = _Table(file, schema)
-        yield table
-        table.finish()
+        try:
+            yield table
+            table.finish()
+        except BaseException:
+            table.give_up()
+            raise

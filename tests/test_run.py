@@ -1,15 +1,17 @@
 """What a run is made of: which triplets, which attributes, which name, what is written about it."""
 
+import gc
 import json
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from captioner import outputs
 from captioner import run as running
 from captioner.agreement import Checker
 from captioner.demo import make_dataset
-from captioner.errors import OutputError, PipelineError, SchemaError
+from captioner.errors import OutputError, PipelineError, SchemaError, StorageError
 from captioner.pipeline import load_pipeline
 from captioner.schema import load_schema
 from captioner.tables import read_samples
@@ -166,3 +168,14 @@ def test_a_run_refuses_words_that_the_check_does_not_know_unless_it_is_told_not_
         verdict = Checker(prepare(*settings).schema).check(caption, label)
         assert verdict.agrees is agrees
         assert [(i.code, i.text) for i in verdict.issues] == [("unknown_word", "Zorbax")]
+
+
+def test_a_table_that_is_given_up_leaves_neither_a_file_nor_a_complaint(tmp_path):
+    def rows():
+        yield {"key": "a", "image": "a.png", "split": None, "labels": ["x"], "triplet": "t", "captions": ["A."]}
+        raise StorageError("the disk is full")
+
+    with pytest.raises(StorageError, match="the disk is full"):
+        outputs.write_parquet(tmp_path / "captions.parquet", rows(), outputs.CAPTIONS)
+    gc.collect()  # what is raised as an object is forgotten fails the test
+    assert list(tmp_path.iterdir()) == []

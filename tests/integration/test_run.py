@@ -342,7 +342,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", folder], check=False, capture_output=True)
 
 
-@pytest.mark.parametrize("size", ["100k", "400k", "550k"], ids=["in the images", "in the ledger", "in the captions"])
+@pytest.mark.parametrize("size", ["100k", "400k", "760k"], ids=["in the images", "in the ledger", "in the captions"])
 def test_a_full_disk_is_a_clear_error_and_the_run_goes_on_when_there_is_room(demo, small_disk, size):
     disk = small_disk(size)
     arguments = ("run", "demo", "--data", demo / "data", "--out", disk / "out")
