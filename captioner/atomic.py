@@ -7,9 +7,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from captioner.errors import OutputError, StorageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyarrow import parquet as pq
 
 TEMPORARY = ".tmp"
 """What the name of an unfinished file ends in; no reader takes such a file for a shard."""
@@ -146,6 +150,31 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         unfinished.give_up()
         raise
     unfinished.finish()
+
+
+@contextmanager
+def parquet(path: Path, schema: "pa.Schema", **options: Any) -> Iterator["pq.ParquetWriter"]:
+    """Write a Parquet file that appears as :func:`replacing` has it.
+
+    Args:
+        path: the file.
+        schema: of its columns.
+        options: further ones of ``pyarrow.parquet.ParquetWriter``.
+
+    Raises:
+        StorageError: the disk is full or cannot be written.
+    """
+    from pyarrow import parquet as pq
+
+    with replacing(path) as file:
+        writer = pq.ParquetWriter(file, schema, compression="zstd", **options)
+        try:
+            yield writer
+            writer.close()
+        except BaseException:
+            # PyArrow would end the file once more when the writer is forgotten, and complain that it is closed.
+            writer.is_open = False
+            raise
 
 
 def write(path: Path, content: bytes) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +18,8 @@ from captioner.agreement import Checker
 from captioner.errors import SchemaError, UsageError, did_you_mean
 from captioner.labels import parse_list
 from captioner.schema import LabelSchema, NamesTable
+
+_PART = 4_096
 
 FORMATS = (".jsonl", ".csv", ".parquet")
 PIPE = Path("-")
@@ -216,16 +219,9 @@ def _csv_line(cells: Sequence[Any]) -> bytes:
 
 def _write_parquet(path: Path, rows: Iterator[dict[str, Any]]) -> None:
     """Arrow infers the types from the first rows; issues are JSON, since their fields differ from row to row."""
-    with atomic.replacing(path) as file:
-        writer: pq.ParquetWriter | None = None
-        try:
-            while part := [
-                row | {"issues": json.dumps(row["issues"], ensure_ascii=False)}
-                for _, row in zip(range(4096), rows, strict=False)
-            ]:
-                table = pa.Table.from_pylist(part, schema=writer.schema if writer else None)
-                writer = writer or pq.ParquetWriter(file, table.schema, compression="zstd")
-                writer.write_table(table)
-        finally:
-            if writer:
-                writer.close()
+    flat = (row | {"issues": json.dumps(row["issues"], ensure_ascii=False)} for row in rows)
+    first = pa.Table.from_pylist(list(islice(flat, _PART)))
+    with atomic.parquet(path, first.schema) as writer:
+        writer.write_table(first)
+        while part := list(islice(flat, _PART)):
+            writer.write_table(pa.Table.from_pylist(part, schema=first.schema))

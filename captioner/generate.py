@@ -344,11 +344,15 @@ class Generator:
         """Record an answer, before anybody looks at it; an engine that tells of it at once yields it later."""
         asked = self._asked.pop(answer.key, None)
         if asked is not None:
-            answer = encodable(answer)
-            cost = _cost(self.limits.price, answer)
-            self.ledger.add_answer(answer, asked.request, cost)
-            self._pay(cost)
-            self._came_in.append((asked, answer))
+            self._came_in.append((asked, self._keep(answer, asked.request, self.limits.price)))
+
+    def _keep(self, answer: Answer, request: Request, price: Price) -> Answer:
+        """Record an answer and what it did cost; return it as it is recorded."""
+        answer = encodable(answer)
+        cost = _cost(price, answer)
+        self.ledger.add_answer(answer, request, cost)
+        self._pay(cost)
+        return answer
 
     def _take_in(self) -> None:
         """Have the answers that came checked."""
@@ -416,9 +420,7 @@ class Generator:
         def receive(answer: Answer) -> None:
             request = unanswered.pop(answer.key, None)
             if request is not None:
-                cost = _cost(self.limits.judge_price, answer)
-                self.ledger.add_answer(encodable(answer), request, cost)
-                self._pay(cost)
+                self._keep(answer, request, self.limits.judge_price)
 
         if isinstance(judge.engine, Tells):
             judge.engine.tell(receive)

@@ -4,7 +4,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -157,37 +157,24 @@ def write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Sche
 class _Table:
     """A Parquet file that is being written."""
 
-    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
-        self._schema = schema
-        self._writer = pq.ParquetWriter(file, schema, compression="zstd")
+    def __init__(self, writer: pq.ParquetWriter) -> None:
+        self._writer = writer
         self._rows: list[Mapping[str, Any]] = []
 
     def add(self, row: Mapping[str, Any]) -> None:
         self._rows.append(row)
         if len(self._rows) == _PART:
-            self._write()
+            self.flush()
 
-    def finish(self) -> None:
-        self._write()
-        self._writer.close()
-
-    def give_up(self) -> None:
-        """Write no more: PyArrow would end the file once more when it is forgotten, and complain that it is closed."""
-        self._writer.is_open = False
-
-    def _write(self) -> None:
+    def flush(self) -> None:
         if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._writer.schema))
             self._rows = []
 
 
 @contextlib.contextmanager
 def _writing(path: Path, schema: pa.Schema) -> Iterator[_Table]:
-    with atomic.replacing(path) as file:
-        table = _Table(file, schema)
-        try:
-            yield table
-            table.finish()
-        except BaseException:
-            table.give_up()
-            raise
+    with atomic.parquet(path, schema) as writer:
+        table = _Table(writer)
+        yield table
+        table.flush()

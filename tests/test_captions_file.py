@@ -1,6 +1,7 @@
 """Files of labels and captions: every format in, every format out, and what is wrong with a row."""
 
 import csv
+import gc
 import json
 
 import pyarrow as pa
@@ -117,3 +118,11 @@ def test_any_caption_gets_a_verdict(tmp_path, caption):
     source = tmp_path / "in.jsonl"
     source.write_text(json.dumps({"labels": ["Effusion"], "caption": caption}) + "\n", encoding="utf-8")
     assert check_file(SCHEMA, source, tmp_path / "out.jsonl") == (0, 1)
+
+
+def test_a_parquet_file_that_is_given_up_halfway_leaves_neither_a_file_nor_a_complaint(tmp_path):
+    source = write(tmp_path / "in.jsonl", [*ROWS[:1] * 5_000, {"id": "z", "labels": ["Effusion"]}])
+    with pytest.raises(UsageError, match="row 5001: no column 'caption'"):
+        check_file(SCHEMA, source, tmp_path / "out.parquet")
+    gc.collect()  # what is raised as an object is forgotten fails the test
+    assert list(tmp_path.iterdir()) == [source]

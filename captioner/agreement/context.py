@@ -37,8 +37,8 @@ class Context:
         region: those of them that the labels' body regions are or lie in: the picture may be named after these.
         borrowed: the others, which a label's own wording brings along.
         at_home: indices of the names of places that are in order wherever they stand: they name the region, lie in it, or
-        name what other regions have as well.
-    anatomy: name of the body region.
+            name what other regions have as well.
+        anatomy: name of the body region.
         graded: a label is a step of a scale with words of degree.
         device: a label is a device.
         grants: kinds of detail that the labels' own wordings contain.

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from captioner import atomic
 from captioner.shards.forms import captions_of
@@ -43,7 +42,7 @@ def export_parquet(images: Path, captions: Path, target: Path) -> ExportReport:
         StorageError: the disk is full or cannot be written.
     """
     rows = Rows(images, captions, "skip")
-    with atomic.replacing(target) as file, pq.ParquetWriter(file, _TABLE, compression="zstd") as writer:
+    with atomic.parquet(target, _TABLE) as writer:
         while group := list(islice(rows, _ROW_GROUP)):
             records = [{"key": row.key, "source": row.source, **json.loads(row.record)} for row in group]
             writer.write_table(pa.Table.from_pylist(records, _TABLE), row_group_size=_ROW_GROUP)

@@ -231,19 +231,15 @@ def write_manifest(manifest: Manifest, rows: Iterable[Row]) -> None:
     folder = manifest.folder
     assert isinstance(folder, Path), "shards are written on this machine"
     write_sizes(folder, manifest.shards)
-    with (
-        atomic.replacing(folder / NAME) as file,
-        pq.ParquetWriter(
-            file,
-            _COLUMNS,
-            compression="zstd",
-            use_dictionary=_REPEATED,
-            data_page_size=_PAGE,
-            write_page_checksum=True,
-            store_schema=False,  # a second copy of the metadata; Parquet's own types say all
-            write_statistics=False,  # they grow with the number of row groups, and are held until the end
-        ) as writer,
-    ):
+    with atomic.parquet(
+        folder / NAME,
+        _COLUMNS,
+        use_dictionary=_REPEATED,
+        data_page_size=_PAGE,
+        write_page_checksum=True,
+        store_schema=False,  # a second copy of the metadata; Parquet's own types say all
+        write_statistics=False,  # they grow with the number of row groups, and are held until the end
+    ) as writer:
         pending = iter(rows)
         while group := list(islice(_tables(pending), _ROW_GROUP // _BATCH)):
             writer.write_table(pa.concat_tables(group), row_group_size=_ROW_GROUP)
