@@ -344,6 +344,9 @@ class Generator:
         """Record an answer, before anybody looks at it; an engine that tells of it at once yields it later."""
         asked = self._asked.pop(answer.key, None)
         if asked is not None:
+            if answer.refused and any(work.open.round for work in asked.waiting):
+                # What a repair quotes may make it too long, or not allowed: the next round asks in another way.
+                answer = replace(answer, finish_reason="refused")
             self._came_in.append((asked, self._keep(answer, asked.request, self.limits.price)))
 
     def _keep(self, answer: Answer, request: Request, price: Price) -> Answer:
@@ -496,8 +499,8 @@ class Generator:
             examples = "\n  ".join(dict.fromkeys(self._barren[:3]))
             raise EngineError(
                 f"{self.engine.model}: the first {BARREN} answers held no captions that can be read. For example\n"
-                f"  {examples}\nTry another model, a larger sampling.max_tokens, or a server with structured output. "
-                "Nothing that was answered is lost."
+                f"  {examples}\nTry another model, a larger sampling.max_tokens, or a server with structured output; captioner "
+                "engine test, with the same settings, says which. Nothing that was answered is lost."
             )
 
     def next_request(self, open_: OpenTriplet) -> Request | None:

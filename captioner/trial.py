@@ -194,14 +194,15 @@ def _advice(trial: Trial, allowed: int | None) -> Sequence[str]:
     problems, advice = trial.problems or {}, []
     if trial.answered < trial.requests:
         advice.append("requests fail: look at the reasons above, then at engine.concurrency and engine.timeout")
-    if any("too long" in p for p in problems):
+    cut, controls = (any(said in p for p in problems) for said in ("too long", "control character"))
+    if cut:
         advice.append("answers are cut off: raise sampling.max_tokens, or ask for fewer captions")
-    elif any("control character" in p for p in problems):
+    if controls:
         advice.append(
             "answers hold control characters: with vLLM, serve with "
             """--structured-outputs-config '{"backend":"guidance","disable_any_whitespace":true}'"""
         )
-    elif trial.readable < trial.answered:
+    if trial.readable < trial.answered and not (cut or controls):
         advice.append("answers are not in the form asked for: serve with structured output, or take a larger model")
     if trial.readable and trial.agreeing < 0.5 * trial.captions:
         advice.append("most captions disagree with their labels: another model or prompt will cost less than repairs")

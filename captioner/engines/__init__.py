@@ -80,6 +80,8 @@ class Answer:
         error: what went wrong when there is no text, in one line, without secrets.
         prompt_tokens, completion_tokens: as the server counts them; 0 when it does not.
         cached_tokens: of the prompt's, those that the server had read before; not kept in the ledger.
+        refused: there is no text because the question is refused as it is, such as one that is too long: asked once more, it
+            would be again.
         seconds: wall time of the request, retries included.
         attempts: how often it was sent.
         model: the model that answered, as the server names it.
@@ -95,6 +97,7 @@ class Answer:
     attempts: int = 1
     model: str | None = None
     cached_tokens: int = 0
+    refused: bool = False
 
 
 class Engine(Protocol):

@@ -173,11 +173,11 @@ def _homes(folder: Path) -> dict[str, Job]:
 
 def _deliver(job: Job, wanted: set[str]) -> Iterator[Answer]:
     """Yield an answer for each request that is wanted of a batch, then note which of its requests may be asked again."""
-    unanswered = dict.fromkeys(job.keys(), "")
+    unanswered: dict[str, Answer | None] = dict.fromkeys(job.keys())
     for answer in read_results(job.results):
         if answer.text is None:
             if answer.key in unanswered:  # a later line may be better: results can be put together from two attempts
-                unanswered[answer.key] = answer.error or ""
+                unanswered[answer.key] = answer
             continue
         unanswered.pop(answer.key, None)
         if answer.key in wanted:
@@ -186,5 +186,5 @@ def _deliver(job: Job, wanted: set[str]) -> Iterator[Answer]:
     state = job.load()
     why = state.note or f"{job.results} has no line for this request"
     for key in sorted(wanted):
-        yield Answer(key, None, error=unanswered.get(key) or why)
+        yield unanswered.get(key) or Answer(key, None, error=why)
     job.save(state.model_copy(update={"failed": sorted(unanswered)}))

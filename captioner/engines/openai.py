@@ -197,7 +197,8 @@ class OpenAIEngine:
                 raise EngineError(self._given_up(endpoint, failure)) from None
             tries = f" ({trial.attempts} attempts)" if trial.attempts > 1 else ""
             seconds = time.perf_counter() - start
-            return Answer(request.key, None, error=failure.message + tries, seconds=seconds, attempts=trial.attempts)
+            error, refused = failure.message + tries, failure.kind == "request"
+            return Answer(request.key, None, None, error, 0, 0, seconds, trial.attempts, refused=refused)
         self._failed_in_a_row = 0
         return Answer(
             key=request.key,

@@ -140,7 +140,7 @@ class VLLMEngine:
                         [messages], [_sampling(request, default)], use_tqdm=False, chat_template_kwargs=template
                     )
                 except _refusals() as error:  # too long, or a schema that it does not know
-                    answers.append(Answer(request.key, None, error=scrub(str(error))))
+                    answers.append(Answer(request.key, None, error=scrub(str(error)), refused=True))
                 else:
                     # What comes back has the number without what is appended here to make it unique.
                     asked[number.partition("-")[0]] = _Asked(request, begin)

@@ -112,6 +112,13 @@ def test_control_characters_are_blamed_on_the_servers_backend() -> None:
         assert "guidance" in advice(tried(server))
 
 
+def test_answers_that_are_cut_off_do_not_hide_those_with_control_characters() -> None:
+    with FaultyServer(caption=careful, script=["control", "length"] * 4) as server:
+        trial = tried(server)
+    assert "guidance" in advice(trial)
+    assert "raise sampling.max_tokens" in advice(trial)
+
+
 def test_a_server_that_bears_all_that_is_allowed_could_be_asked_more() -> None:
     with FaultyServer(caption=careful, latency=0.01) as server:
         trial = tried(server, 40, concurrency=4)
