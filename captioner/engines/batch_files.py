@@ -166,7 +166,9 @@ def _read_line(line: bytes) -> Answer | None:
         else:
             raise _refusal(status, body, data.get("error"))
     except Failure as failure:
-        return Answer(key, None, error=failure.message, refused=failure.kind == "request" and failure.status is not None)
+        return Answer(
+            key, None, error=failure.message, refused=failure.kind == "request" and failure.status is not None
+        )
     return Answer(
         key=key,
         text=said.text,
