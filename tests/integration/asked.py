@@ -24,6 +24,10 @@ SMALL = {
     "max_num_seqs": 32,
     "kv_cache_memory_bytes": 256 * 2**20,
 }
+# Sixteen tokens cannot say so much: the answer is cut off, whatever the weights.
+ENDLESS = {"type": "string", "minLength": 600, "maxLength": 1000}
+# The longest answer: two captions of 12 characters of six bytes each ("\u00e9") and 20 bytes around them, at most a token each.
+MOST_TOKENS = 2 * 12 * 6 + 20
 COUNT = 40
 CHUNK = 16
 LONG, CUT = 5, 6
@@ -33,9 +37,9 @@ def request(i: int) -> Request:
     text = f"Write two captions for image {i}."
     if i == LONG:
         text = "word " * 20_000
-    messages = (Message("system", "You write captions of images. " * 20), Message("user", text))
-    schema = None if i == CUT else SCHEMA
-    sampling = Sampling(max_tokens=16 if i == CUT else 200, temperature=1.0, seed=i)
+    messages = (Message("system", "You write captions of images. " * 40), Message("user", text))
+    schema = ENDLESS if i == CUT else SCHEMA
+    sampling = Sampling(max_tokens=16 if i == CUT else 2 * MOST_TOKENS, temperature=1.0, seed=i)
     return Request(f"k{i}", messages, Triplet("t0", "xray", "chest", ()), 2, sampling, schema)
 
 

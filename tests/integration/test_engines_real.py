@@ -1,7 +1,7 @@
 """vLLM in process and vLLM's batch runner, real ones: ``make test-engines`` installs them and runs this.
 
 ``CAPTIONER_TEST_VLLM_PYTHON`` is the Python that has vLLM and captioner, ``CAPTIONER_TEST_VLLM_MODEL`` a small model.
-Nothing is asked of what the model says: one with random weights is good enough.
+Nothing is asked of what the model says but the form, which a schema forces on it: one with random weights is good enough.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import pytest
 
 from captioner.engines import Answer
 from captioner.engines.batch import BatchEngine, BatchSettings
-from tests.integration.asked import CHUNK, COUNT, CUT, LONG, SMALL, answers_of
+from tests.integration.asked import CHUNK, COUNT, CUT, LONG, MOST_TOKENS, SMALL, answers_of
 from tests.integration.scripted import captioner, judge_scripted, run_demo, scripted, sources
 
 COMMAND = (
@@ -48,10 +48,9 @@ def judge(answers: Sequence[Answer]) -> None:
     assert "maximum context length" in (long.error or "")
     assert (cut.finish_reason, cut.completion_tokens) == ("length", 16)
     assert [a.error for a in by_key.values() if a.error] == []
-    assert all(a.prompt_tokens > 100 and a.completion_tokens > 0 for a in by_key.values())
-    stopped = [a for a in by_key.values() if a.finish_reason == "stop"]
-    assert len(stopped) > len(by_key) / 2
-    assert all(len(json.loads(a.text or "")["captions"]) == 2 for a in stopped)
+    assert all(a.prompt_tokens > 240 and 0 < a.completion_tokens <= MOST_TOKENS + 1 for a in by_key.values())
+    assert {a.finish_reason for a in by_key.values()} == {"stop"}
+    assert all(len(json.loads(a.text or "")["captions"]) == 2 for a in by_key.values())
 
 
 def test_vllm_in_process_answers_all_and_is_topped_up_as_answers_come(python: str, model: str) -> None:
@@ -60,9 +59,10 @@ def test_vllm_in_process_answers_all_and_is_topped_up_as_answers_come(python: st
     said = json.loads(done.stdout.splitlines()[-1])
     answers = [Answer(*fields, cached_tokens=cached) for *fields, cached in said]
     judge(answers)
-    later = [a for a in answers if a.text and int(a.key[1:]) > CHUNK + 1]  # asked when another was answered already
-    assert len(later) > COUNT / 2
-    assert min(a.cached_tokens for a in later) >= 128  # what all prompts begin with is read once
+    # One of the first is refused at once, and another is asked in its place; all that follow are asked when one is answered.
+    later = [a for a in answers if int(a.key[1:]) > CHUNK]
+    assert len(later) == COUNT - CHUNK - 1
+    assert min(a.cached_tokens for a in later) >= 128  # what all prompts begin with, at least 240 tokens, is read once
 
 
 def test_a_run_with_vllm_in_process_is_a_run_like_any_other(python: str, model: str, tmp_path: Path) -> None:
@@ -72,13 +72,13 @@ def test_a_run_with_vllm_in_process_is_a_run_like_any_other(python: str, model: 
         "engine.dtype": "float32",
         "engine.max_model_len": 8192,
         "engine.engine_args": json.dumps(SMALL),
-        "sampling.max_tokens": 64,
+        "sampling.max_tokens": 16,  # ten captions and what is between them are nineteen at least
         "loop.repairs": 1,
         "loop.regenerations": 0,
     }
     run = run_demo(tmp_path, settings, python=python)
     found = sources(run)
-    assert {source for kinds in found.values() for source in kinds} == {"rules"}  # a random model gets nothing right
+    assert {source for kinds in found.values() for source in kinds} == {"rules"}
     assert json.loads((run / "summary.json").read_text(encoding="utf-8"))["requests"] == 2 * len(found)
 
 

@@ -1,7 +1,7 @@
 """``transformers serve``, a real server that can less than most: ``make test-engines`` installs and starts it.
 
-It breaks when it is asked for its models, and ignores ``response_format`` and ``n`` in silence. What its model says makes no
-sense; a run is complete all the same.
+It breaks when it is asked for its models, and ignores ``response_format`` and ``n`` in silence. Its model recites a sentence,
+whatever it is asked; a run is complete all the same.
 """
 
 import json
@@ -29,10 +29,10 @@ def test_a_trial_says_what_the_server_cannot_do(server):
     one_by_one = server | {"engine.concurrency": 1}  # four answers teach that a form is ignored
     done = captioner("engine", "test", "--schema", "busi", "--requests", 16, "--json", settings=one_by_one)
     found = json.loads(done.stdout)
-    assert done.returncode == 1  # nothing that a random model says is in the form asked for
+    assert done.returncode == 1  # nothing that the model says is in the form asked for
     assert (found["answered"], found["readable"]) == (16, 0)
     assert (found["structure"], found["draws_several"], found["repeats"]) == ("none", False, True)
-    assert len(found["notes"]) == 4
+    assert len(found["notes"]) == 4  # a form of request less three times, and one answer at a time
 
 
 def test_a_run_is_complete_and_the_built_in_writer_fills_in_what_the_model_cannot_say(server, tmp_path):
