@@ -14,7 +14,10 @@ REAL_DATA = Path(os.environ.get("CAPTIONER_REAL_DATA", REPOSITORY.parent / "shar
 
 
 # What a terminal or a CI service says of the width and the colours of output is read once, as the program is imported.
-for name in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "PY_COLORS", "GITHUB_ACTIONS"):
+TERMINAL = ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TERMINAL_WIDTH")
+TERMINAL += ("TTY_COMPATIBLE", "TTY_INTERACTIVE")
+# A profile is looked up in the user's own files, which no test reads.
+for name in (*TERMINAL, "AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
     os.environ.pop(name, None)
 
 # How long an example takes says more of the machine than of the code; and whether a change passes must not be drawn by lot:

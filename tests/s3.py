@@ -16,6 +16,7 @@ ENVIRONMENT = {
     "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
     "AWS_MAX_ATTEMPTS": "1",
     "NO_PROXY": "127.0.0.1",
+    "no_proxy": "127.0.0.1",
 }
 
 
@@ -26,7 +27,9 @@ class Wire:
         self._server = (host, port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
+        self._lock = threading.Condition()
         self._open: set[socket.socket] = set()
+        self._cut: set[socket.socket] = set()
         self._left: float = float("inf")
         self._then: Callable[[], object] = lambda: None
         self.sent = 0
@@ -34,52 +37,79 @@ class Wire:
 
     def cut_after(self, sent: float, then: Callable[[], object] = lambda: None) -> None:
         """Cut the wire after that many more bytes from the client, and call something then."""
-        self._then, self._left = then, sent
+        with self._lock:
+            self._then, self._left = then, sent
+
+    def settle(self) -> None:
+        """Wait until the server has done what it was asked over connections that were cut: nothing changes after that."""
+        with self._lock:
+            self._lock.wait_for(lambda: not self._cut)
 
     def mend(self) -> None:
-        self._left = float("inf")
+        """Let bytes pass again, once the server has done with those before."""
+        self.settle()
+        with self._lock:
+            self._left = float("inf")
 
     def _accept(self) -> None:
-        for _ in itertools.count():
+        while True:
             client, _ = self._listener.accept()
-            if self._left <= 0:
-                client.close()
-                continue
+            with self._lock:
+                if self._left <= 0:
+                    client.close()
+                    continue
+                self._open.add(client)
             server = socket.create_connection(self._server)
-            self._open |= {client, server}
-            threading.Thread(target=self._up, args=(client, server), daemon=True).start()
-            threading.Thread(target=self._pass_on, args=(server, client), daemon=True).start()
+            threading.Thread(target=self._connect, args=(client, server), daemon=True).start()
+
+    def _connect(self, client: socket.socket, server: socket.socket) -> None:
+        up = threading.Thread(target=self._up, args=(client, server), daemon=True)
+        up.start()
+        with contextlib.suppress(OSError):
+            while data := server.recv(1 << 16):
+                with contextlib.suppress(OSError):  # the client may be gone: the server is heard to its end
+                    client.sendall(data)
+        _shut(client, socket.SHUT_RDWR)
+        up.join()
+        client.close()
+        server.close()
+        with self._lock:
+            self._open.discard(client)
+            self._cut.discard(client)
+            self._lock.notify_all()
 
     def _up(self, client: socket.socket, server: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := client.recv(1 << 16):
-                self.sent += len(data)
-                if len(data) > self._left:
-                    server.sendall(data[: max(0, int(self._left))])
-                    self._cut()
-                    break
-                self._left -= len(data)
-                server.sendall(data)
-        self._close(client, server)
+                with self._lock:  # as long as one connection cuts the wire, nothing passes through the others
+                    if not self._pass(data, server):
+                        break
+        with self._lock:
+            if self._left <= 0:
+                self._cut.add(client)
+        _shut(server, socket.SHUT_WR)  # it ends what it was asked for, and then the connection
 
-    def _pass_on(self, server: socket.socket, client: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := server.recv(1 << 16):
-                client.sendall(data)
-        self._close(client, server)
+    def _pass(self, data: bytes, server: socket.socket) -> bool:
+        """Send what may be sent; return whether more may be."""
+        left = self._left
+        if left <= 0:
+            return False
+        server.sendall(data[: int(min(left, len(data)))])
+        self.sent += len(data)
+        self._left = left - len(data)
+        if self._left > 0:
+            return True
+        self._left = 0
+        self._then()
+        self._cut |= self._open
+        for each in self._open:
+            _shut(each, socket.SHUT_RDWR)
+        return False
 
-    def _cut(self) -> None:
-        first, self._left = self._left > 0, 0
-        if first:
-            self._then()
-        self._close(*self._open)
 
-    def _close(self, *ends: socket.socket) -> None:
-        for end in ends:
-            self._open.discard(end)
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
+def _shut(end: socket.socket, how: int) -> None:
+    with contextlib.suppress(OSError):
+        end.shutdown(how)
 
 
 class Server:

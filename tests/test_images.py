@@ -220,9 +220,11 @@ def samples_of(*images: str) -> SampleTable:
 
 
 def test_samples_get_the_path_of_their_image_and_those_without_become_rejects(tmp_path):
-    tree(tmp_path, "x/1.png", "x/3.png", "y/3.png")
-    (tmp_path / "out.png").symlink_to("/etc/hostname")
-    found = locate(samples_of("1.png", "2.png", "3.png", "out.png"), tmp_path)
+    root = tmp_path / "root"
+    tree(root, "x/1.png", "x/3.png", "y/3.png")
+    (tmp_path / "secret.png").touch()
+    (root / "out.png").symlink_to(tmp_path / "secret.png")
+    found = locate(samples_of("1.png", "2.png", "3.png", "out.png"), root)
     assert found.frame[["row", "path"]].to_numpy().tolist() == [[2, "x/1.png"]]
     assert found.rejects[["file", "row", "column", "value", "code"]].to_numpy().tolist() == [
         ["t.csv", 3, "image", "2.png", "missing_image"],

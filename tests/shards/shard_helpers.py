@@ -1,5 +1,7 @@
 """Small image sets, and what a folder holds."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -32,3 +34,14 @@ def stamps(folder: Path) -> dict[str, tuple[int, int]]:
     """Inode and modification time of a folder and every file in it."""
     found = {path.name: path.stat() for path in [folder, *folder.iterdir()]}
     return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in found.items()}
+
+
+def mount(folder: Path, options: str) -> bool:
+    """Put a file system in memory in place of a folder; return whether this user may, here."""
+    command = [shutil.which("mount") or "false", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def unmount(folder: Path) -> None:
+    """Take it away again, also while somebody looks into it."""
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)

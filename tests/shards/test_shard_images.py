@@ -8,10 +8,12 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -25,7 +27,7 @@ from captioner.shards.convert import Stored
 from captioner.shards.index import KeyIndex
 from captioner.shards.items import Loaded
 from captioner.shards.manifest import COLUMNS, Manifest, Shard, write_manifest
-from tests.shards.shard_helpers import contents, items_in, stamps
+from tests.shards.shard_helpers import contents, items_in, mount, stamps, unmount
 
 
 def build(items, folder, **changes):
@@ -245,20 +247,30 @@ def test_the_second_of_two_images_with_one_key_is_reported(tmp_path, make_items)
     assert again.problems == report.problems
 
 
-def test_a_file_that_is_written_to_while_it_is_read_is_reported(tmp_path, make_items, monkeypatch):
-    (item,) = make_items(1)
-    read = os.read
+@pytest.mark.parametrize("decode", [True, False])
+@pytest.mark.parametrize("change", ["grows", "shrinks", "is overwritten"])
+def test_a_file_that_is_written_to_while_it_is_read_is_reported(tmp_path, make_items, monkeypatch, decode, change):
+    items = make_items(3)
+    changed = items[1].path
+    size = changed.stat().st_size
 
-    def read_and_grow(descriptor, size):
-        part = read(descriptor, size)
-        if part:
-            with item.path.open("ab") as file:
-                file.write(b"more")
-        return part
+    def changing(read):
+        def read_and_change(descriptor, where):
+            part = read(descriptor, where)
+            if os.path.samestat(os.fstat(descriptor), changed.stat()):
+                with changed.open("r+b") as file:
+                    file.truncate(size + {"grows": 4, "shrinks": -1, "is overwritten": 0}[change])
+                os.utime(changed, ns=(1, 1))
+            return part
 
-    monkeypatch.setattr(os, "read", read_and_grow)
-    report = build([item], tmp_path / "images")
-    assert [problem.code for problem in report.problems] == ["changed_while_read"]
+        return read_and_change
+
+    monkeypatch.setattr(os, "read", changing(os.read))
+    monkeypatch.setattr(os, "readv", changing(os.readv))
+    report = build(items, tmp_path / "images", decode_check=decode)
+    assert [(problem.key, problem.code) for problem in report.problems] == [(items[1].key, "changed_while_read")]
+    assert report.images == 2
+    assert verify(tmp_path / "images") == []
 
 
 def test_a_key_that_stands_for_another_file_than_before_is_refused(tmp_path, make_items):
@@ -357,16 +369,19 @@ def test_a_second_build_at_the_same_time_says_so_and_stops(tmp_path, make_items)
     def slowly():
         yield from items[:8]
         at_work.set()
-        go_on.wait(30)
+        go_on.wait()
         yield items[8]
 
-    first = threading.Thread(target=build, args=(slowly(), tmp_path / "images"), kwargs={"decode_check": False})
-    first.start()
-    assert at_work.wait(30)
-    with pytest.raises(OutputError, match="in use"):
-        build(items, tmp_path / "images")
-    go_on.set()
-    first.join()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(build, slowly(), tmp_path / "images", decode_check=False)
+        first.add_done_callback(lambda _: at_work.set())  # also if it fails before
+        at_work.wait()
+        try:
+            with pytest.raises(OutputError, match="in use"):
+                build(items, tmp_path / "images")
+        finally:
+            go_on.set()
+        assert first.result().images == 9
     assert read_manifest(tmp_path / "images").samples == 9
     assert verify(tmp_path / "images") == []
 
@@ -416,6 +431,37 @@ def test_a_shard_of_any_size_is_what_tarfile_makes(tmp_path, direct, monkeypatch
             assert [row[2] for row in rows] == [hashlib.sha256(i.image.payload).hexdigest() for i in loaded[:take]]
 
 
+def test_images_of_any_size_are_stored_the_same_whether_or_not_they_are_decoded(tmp_path):
+    """Without the check they are read straight to where they belong, if there is room for them."""
+    draw = random.Random(5)
+    piece, room = image_shard._PIECE, image_shard._ROOM
+    edges = [room, piece, piece + room]
+    sizes = [
+        100_000,
+        *(edge + over for edge in edges for over in (-1025, -1024, -1023, -513, -512, 0, 1)),
+        5 * piece,
+        400,
+    ]
+    draw.shuffle(sizes)
+    buffer = io.BytesIO()
+    Image.new("L", (5, 4)).save(buffer, "PNG")
+    items = [ImageItem(f"k-{i}", tmp_path / f"{i}.png", f"{i}.png") for i in range(len(sizes))]
+    for item, size in zip(items, sizes, strict=True):
+        item.path.write_bytes(buffer.getvalue() + draw.randbytes(size - len(buffer.getvalue())))
+    items[3:3] = [
+        ImageItem("missing", tmp_path / "missing.png", "missing.png"),
+        ImageItem("k-0", items[0].path, "0.png"),
+    ]
+    reports = [build(items, tmp_path / str(decode), per_shard=7, decode_check=decode) for decode in (True, False)]
+    assert [problem.code for problem in reports[0].problems] == ["missing_image", "duplicate_key"]
+    assert reports[0] == reports[1]
+    assert contents(tmp_path / "True") == contents(tmp_path / "False")
+    assert verify(tmp_path / "False") == []
+    with tarfile.open(tmp_path / "False" / "set-000001.tar") as archive:
+        stored = {member.name: archive.extractfile(member).read() for member in archive}
+    assert stored == {f"{item.key}.png": item.path.read_bytes() for item in items[9:16]}
+
+
 def _refusing_direct(real):
     """As a file system that has no way past the cache."""
 
@@ -425,6 +471,11 @@ def _refusing_direct(real):
         return real(file, command, argument)
 
     return fcntl_
+
+
+def is_open(descriptor, path):
+    """Return whether a descriptor is of this file."""
+    return path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())
 
 
 def test_a_folder_that_is_gone_while_it_is_written_to_is_said_to_be_gone(tmp_path):
@@ -469,6 +520,7 @@ def test_a_full_disk_is_said_clearly_and_the_build_goes_on_when_there_is_room(tm
         return real(self, data)
 
     monkeypatch.setattr(atomic._Target, "write", write)
+    monkeypatch.setattr(fcntl, "fcntl", _refusing_direct(fcntl.fcntl))
     with pytest.raises(StorageError, match="the disk is full"):
         build(items, tmp_path / "images")
     left = {path.name for path in (tmp_path / "images").iterdir()}
@@ -486,7 +538,7 @@ def test_a_disk_that_fails_while_a_shard_is_brought_to_it_is_said_and_the_build_
     real = os.fsync
 
     def fsync(descriptor):
-        if Path(f"/proc/self/fd/{descriptor}").readlink().name == "set-000001.tar.tmp":
+        if is_open(descriptor, tmp_path / "images" / "set-000001.tar.tmp"):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         real(descriptor)
 
@@ -501,10 +553,7 @@ def test_a_disk_that_fails_while_a_shard_is_brought_to_it_is_said_and_the_build_
 
 def test_a_really_full_disk(tmp_path):
     """The same on a file system of one megabyte, where the test may mount one."""
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)], capture_output=True, check=False
-    )
-    if mounted.returncode:
+    if not mount(tmp_path, "size=1m"):
         pytest.skip("may not mount a small file system here")
     try:
         root = tmp_path.parent / f"{tmp_path.name}-data"
@@ -518,7 +567,7 @@ def test_a_really_full_disk(tmp_path):
                 assert len(archive.getnames()) == 2
         assert not list((tmp_path / "images").glob("*.tmp"))
     finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
+        unmount(tmp_path)
 
 
 def test_a_file_in_place_of_the_folder_is_said_clearly(tmp_path, make_items):
@@ -528,41 +577,47 @@ def test_a_file_in_place_of_the_folder_is_said_clearly(tmp_path, make_items):
 
 
 KILLED = """
-import sys
+import itertools, os, signal, sys, threading
 from pathlib import Path
 from tests.shards.shard_helpers import items_in
 from captioner.shards import build_images
-root = Path(sys.argv[1])
-items = items_in(root / "data", 60)
-print("begun", flush=True)
+
+root, last = Path(sys.argv[1]), int(sys.argv[2])
+items, calls = items_in(root / "data", 60), itertools.count(1)
+
+def count(frame, event, argument):
+    if event in ("call", "c_call") and next(calls) == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+threading.setprofile(count)
+sys.setprofile(count)
 build_images(items, root / "images", dataset="set", per_shard=4)
-print("done", flush=True)
+sys.setprofile(None)
+print(next(calls))
 """
 
 
 def test_a_build_that_is_killed_at_any_moment_ends_with_the_same_bytes(tmp_path):
-    build(items_in(tmp_path / "data", 60), tmp_path / "whole")
-    kills = 0
-    while kills < 10:
-        process = subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(tmp_path)],
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[2],
-        )
-        with process:
-            assert process.stdout.readline() == "begun\n"
-            try:
-                process.wait(0.002 + 0.004 * kills)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                kills += 1
-            else:
-                shutil.rmtree(tmp_path / "images")  # it came to its end before the kill: once more
-        for path in (tmp_path / "images").glob("*.tar"):
-            assert path.read_bytes() == (tmp_path / "whole" / path.name).read_bytes()
-    build(items_in(tmp_path / "data", 60), tmp_path / "images")
-    assert contents(tmp_path / "images") == contents(tmp_path / "whole")
+    """A moment is a call of a function in any of its threads; it is killed when it comes to the call of that number."""
+
+    def start(last):
+        command = [sys.executable, "-c", KILLED, str(tmp_path), str(last)]
+        return subprocess.run(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True, check=False)
+
+    undisturbed = start(0)
+    assert undisturbed.returncode == 0
+    images, whole = tmp_path / "images", (tmp_path / "images").rename(tmp_path / "whole")
+    for tenth in range(1, 11):
+        killed = start(int(undisturbed.stdout) * tenth // 11)
+        assert killed.returncode in (-signal.SIGKILL, 0)  # how often threads look at each other differs a little
+        for path in images.glob("*.tar"):
+            assert path.read_bytes() == (whole / path.name).read_bytes()
+        if tenth % 2:  # else the next one goes on, and is killed in its turn
+            build(items_in(tmp_path / "data", 60), images)
+            assert contents(images) == contents(whole)
+            shutil.rmtree(images)
+    build(items_in(tmp_path / "data", 60), images)
+    assert contents(images) == contents(whole)
 
 
 def test_the_key_index_tells_apart_what_is_held_and_what_came_by():
@@ -597,8 +652,9 @@ def test_a_disk_that_is_full_when_the_journal_is_written_is_said_clearly(tmp_pat
     real, calls = os.write, []
 
     def write(descriptor, data):
-        calls.append(descriptor)
+        calls.extend([descriptor] * is_open(descriptor, tmp_path / "images" / "building.jsonl"))
         if len(calls) == 3:
+            calls.append(descriptor)
             real(descriptor, bytes(data)[:20])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return real(descriptor, data)

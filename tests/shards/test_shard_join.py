@@ -193,6 +193,7 @@ class TestUnmodifiedLoaders:
             assert {"jpg", "png"} & sample.keys()
 
     def test_the_text_is_drawn_anew_in_each_epoch(self, out):
+        random.seed(2)
         epochs = [[s["txt"] for s in self.samples(out, "run=r1")] for _ in range(3)]
         assert epochs[0] != epochs[1] or epochs[1] != epochs[2]
 

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -48,6 +49,7 @@ def pushed(out):
 
 def promises_are_kept(bucket):
     """Check that everything that a manifest in the bucket vouches for is there, whole."""
+    bucket.wire.settle()
     for key in bucket:
         folder = key.rpartition("/")[0]
         if key.endswith("manifest.parquet"):
@@ -314,8 +316,10 @@ class TestInterruptions:
         push(out, f"{bucket.url}/whole")
         cost = bucket.wire.sent - start
         for cut in (500, cost // 6, cost // 6, cost // 6):
+            started = queue.SimpleQueue()
+            bucket.wire.cut_after(cut, lambda started=started: started.get().kill())
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=dict(os.environ))
-            bucket.wire.cut_after(cut, process.kill)
+            started.put(process)
             assert process.wait() == -signal.SIGKILL
             promises_are_kept(bucket)
             bucket.wire.mend()
@@ -328,12 +332,12 @@ class TestInterruptions:
 def test_wrong_credentials_are_an_error_that_names_none(out, bucket, tmp_path):
     import requests
 
-    requests.post(f"{bucket.server.direct}/moto-api/reset-auth", data=b"0", timeout=10)
+    requests.post(f"{bucket.server.direct}/moto-api/reset-auth", data=b"0", timeout=None)
     try:
         code = f"from captioner.push import push; from pathlib import Path; push(Path({str(out)!r}), '{bucket.url}/p')"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     finally:
-        requests.post(f"{bucket.server.direct}/moto-api/reset-auth", data=b"inf", timeout=10)
+        requests.post(f"{bucket.server.direct}/moto-api/reset-auth", data=b"inf", timeout=None)
     last = done.stderr.strip().splitlines()[-1]
     assert "StorageError: cannot list s3://" in last
     assert "access is denied" in last

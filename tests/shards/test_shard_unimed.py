@@ -38,6 +38,7 @@ import json, sys
 from tests.shards.test_shard_loaders import open_clip_data
 open_clip_data()  # makes torchvision importable beside whatever build of torch there is
 import torch
+torch.manual_seed(0)
 from configs import search_config
 from training import data
 
