@@ -6,6 +6,7 @@ import fcntl
 import importlib.util
 import logging
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -34,6 +35,7 @@ VLLM = (
     # xgrammar, the default, lets raw control characters into JSON strings (xgrammar issues 800 and 286).
     *("--structured-outputs-config", '{"backend":"guidance","disable_any_whitespace":true}'),
 )
+_CAUSE = re.compile(r"\b\w+(?:Error|Exception): .+")
 _LOOK_SECONDS = 1.0
 _GRACE_SECONDS = 20.0
 
@@ -185,4 +187,7 @@ def _has_answers(path: Path) -> bool:
 def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
     said = next((line for line in reversed(lines) if line.strip()), "")
+    if "root cause" in said:  # vLLM's last words: the reason is one of the errors before
+        causes = [found[0] for line in lines if (found := _CAUSE.search(line)) and "root cause" not in line]
+        said = causes[-1] if causes else said
     return scrub(said) or "it said nothing"
