@@ -15,7 +15,8 @@ import pytest
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"),
-    *("--disable-component-update", "--disable-default-apps", "--remote-debugging-port=0", "about:blank"),
+    *("--disable-component-update", "--disable-default-apps", "--disable-dev-shm-usage"),
+    *("--remote-debugging-port=0", "about:blank"),
 )
 KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowRight": 39, "a": 65, "d": 68}
 
@@ -27,6 +28,12 @@ def find():
             return program
     pytest.skip(f"needs a browser to look at the report: one of {', '.join(NAMES)}")
     return None
+
+
+def _step(event):
+    """What an event says a page has come to, and which page."""
+    told = event["params"]
+    return (told["name"], told["loaderId"]) if event["method"] == "Page.lifecycleEvent" else None
 
 
 class Browser:
@@ -44,11 +51,11 @@ class Browser:
         self.run(self._connect())
 
     def run(self, work):
-        return self.loop.run_until_complete(asyncio.wait_for(work, 180))
+        return self.loop.run_until_complete(work)
 
     async def _connect(self):
         port = Path(self.folder) / "DevToolsActivePort"
-        while not (port.is_file() and port.read_text().strip()):
+        while not (port.is_file() and port.read_text().count("\n")):
             assert self.process.poll() is None, "the browser ended"
             await asyncio.sleep(0.05)
         address = f"http://127.0.0.1:{port.read_text().split()[0]}/json/list"
@@ -60,20 +67,28 @@ class Browser:
         self.socket = await self.session.ws_connect(pages[0]["webSocketDebuggerUrl"], max_msg_size=0)
         for domain in ("Page", "Runtime", "Network", "Log"):
             await self._ask(f"{domain}.enable")
+        await self._ask("Page.setLifecycleEventsEnabled", enabled=True)
+
+    async def _hear(self):
+        message = await self.socket.receive()
+        assert message.type is aiohttp.WSMsgType.TEXT, f"the browser ended: {message}"
+        return json.loads(message.data)
+
+    async def _heard(self, wanted):
+        """Wait for an event, unless it has come; return what it says."""
+        while (found := next((e["params"] for e in self.events if wanted(e)), None)) is None:
+            self.events.append(await self._hear())
+        return found
 
     async def _ask(self, method, **parameters):
         number = next(self.numbers)
         await self.socket.send_json({"id": number, "method": method, "params": parameters})
         while True:
-            message = json.loads((await self.socket.receive()).data)
+            message = await self._hear()
             if message.get("id") == number:
                 assert "error" not in message, message
                 return message["result"]
             self.events.append(message)
-
-    async def _loaded(self):
-        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
-            self.events.append(json.loads((await self.socket.receive()).data))
 
     def ask(self, method, **parameters):
         return self.run(self._ask(method, **parameters))
@@ -83,13 +98,16 @@ class Browser:
         self.events.clear()
         begin = time.perf_counter()
         # Until it is loaded, the page before it still answers, and says that it is complete.
-        if "loaderId" in self.ask("Page.navigate", url=f"{Path(path).resolve().as_uri()}{fragment}"):
-            self.run(self._loaded())
+        # And until it has been painted, what is typed and clicked is dropped.
+        if page := self.ask("Page.navigate", url=f"{Path(path).resolve().as_uri()}{fragment}").get("loaderId"):
+            for name in ("load", "firstContentfulPaint"):
+                self.run(self._heard(lambda e, name=name: (name, page) == _step(e)))
         self.settle()
         return time.perf_counter() - begin
 
     def settle(self):
-        self.js("new Promise(r => requestAnimationFrame(() => setTimeout(r, 30)))")
+        """Let the page do what it has put off until later: timers come in the order in which they were set."""
+        self.js("new Promise(r => requestAnimationFrame(() => setTimeout(() => setTimeout(() => setTimeout(r)))))")
 
     def js(self, code):
         result = self.ask("Runtime.evaluate", expression=code, awaitPromise=True, returnByValue=True)
@@ -98,9 +116,14 @@ class Browser:
 
     def click(self, selector):
         """Press the mouse on the middle of an element, as a person would."""
+        # What comes into sight is laid out one or two frames later, and moves the rest: four frames at rest are the end of it.
         x, y = self.js(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center', behavior: 'instant'}});"
-            " const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+            f"(async () => {{ const e = document.querySelector({json.dumps(selector)});"
+            " for (let last = '', rest = 0; ; await new Promise(requestAnimationFrame)) {"
+            " e.scrollIntoView({block: 'center', behavior: 'instant'});"
+            " const b = e.getBoundingClientRect(), at = [b.x + b.width / 2, b.y + b.height / 2];"
+            " rest = String(at) === last ? rest + 1 : 0; last = String(at);"
+            " if (rest === 4) return at; } })()"
         )
         for kind in ("mousePressed", "mouseReleased"):
             self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
@@ -127,13 +150,14 @@ class Browser:
 
     def download(self, folder, selector):
         """Click what saves a file; return the file once it is whole."""
-        self.ask("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+        self.ask("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder), eventsEnabled=True)
         self.click(selector)
-        deadline = time.monotonic() + 60
-        while not (found := [p for p in folder.iterdir() if p.suffix == ".csv" and p.stat().st_size]):
-            assert time.monotonic() < deadline, "nothing was saved"
-            self.run(asyncio.sleep(0.05))
-        return found[0]
+        end = self.run(
+            self._heard(lambda e: e["method"].endswith(".downloadProgress") and e["params"]["state"] != "inProgress")
+        )
+        assert end["state"] == "completed", end
+        (found,) = folder.glob("*.csv")
+        return found
 
     def size(self, width, height=900):
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
@@ -166,7 +190,7 @@ class Browser:
         try:
             self.run(end())
         finally:
-            self.process.terminate()
-            self.process.wait(60)
+            self.process.kill()
+            self.process.wait()
             self.loop.close()
             shutil.rmtree(self.folder, ignore_errors=True)
