@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import io
+import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -69,16 +70,16 @@ class _Target(io.FileIO):
         with storage(self._final):
             return super().write(data) or 0
 
-    def write_past_cache(self, pages: memoryview) -> None:
+    def write_past_cache(self, content: memoryview) -> None:
         flags = fcntl.fcntl(self, fcntl.F_GETFL)
         try:
             with suppress(OSError):  # this file system cannot do it; or more is wrong, which is said below
                 fcntl.fcntl(self, fcntl.F_SETFL, flags | _DIRECT)
-                pages = pages[super().write(pages) :]
+                content = content[super().write(content[: len(content) // mmap.PAGESIZE * mmap.PAGESIZE]) :]
         finally:
             fcntl.fcntl(self, fcntl.F_SETFL, flags)
-        while pages:
-            pages = pages[self.write(pages) :]
+        while content:
+            content = content[self.write(content) :]
 
 
 class Unfinished:
@@ -98,19 +99,19 @@ class Unfinished:
             self._target = _Target(self._temporary, path)
         self.file: BinaryIO = io.BufferedWriter(self._target)
 
-    def write_past_cache(self, pages: memoryview) -> None:
-        """Append memory straight to the disk, where the file system can do that.
+    def write_past_cache(self, content: memoryview) -> None:
+        """Append memory straight to the disk, where the file system can do that; what is over whole pages is not.
 
         Filling the system's cache with what nobody will read soon costs more time than the disk takes, and the cache.
 
         Args:
-            pages: whole pages of memory, as ``mmap`` gives it; whole pages have been written so far.
+            content: memory that begins with a page, as ``mmap`` gives it; whole pages have been written so far.
 
         Raises:
             StorageError: the disk is full or cannot be written.
         """
         self.file.flush()
-        self._target.write_past_cache(pages)
+        self._target.write_past_cache(content)
 
     def finish(self) -> None:
         """Bring the file to disk and give it its name, or give it up.

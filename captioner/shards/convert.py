@@ -78,7 +78,7 @@ def changes(conversion: Conversion) -> dict[str, Any]:
 class Stored:
     """An image as it is stored."""
 
-    payload: bytes
+    payload: bytes | memoryview
     width: int
     height: int
     mode: str
@@ -103,7 +103,7 @@ def accepts(kind: str | None, conversion: Conversion) -> str | None:
     return f"an image of type {kind} by its content; shards hold JPEG and PNG. Convert it, or build with --types (types=True)"
 
 
-def stored(payload: bytes, kind: str, conversion: Conversion, *, decode: bool) -> Pictures:
+def stored(payload: bytes | memoryview, kind: str, conversion: Conversion, *, decode: bool) -> Pictures:
     """Look at a file, and convert it as far as that is asked for and needed.
 
     Args:
@@ -124,7 +124,7 @@ def stored(payload: bytes, kind: str, conversion: Conversion, *, decode: bool) -
         if kind == VOLUME:
             return {1: _volume(payload)}
         if kind == "dcm":
-            file = Dicom(payload)
+            file = Dicom(bytes(payload))
             return _each(
                 range(1, file.frames + 1),
                 kind,
@@ -142,7 +142,7 @@ def stored(payload: bytes, kind: str, conversion: Conversion, *, decode: bool) -
             return {1: _converted(image, kind, conversion)}
 
 
-def _volume(payload: bytes) -> Stored:
+def _volume(payload: bytes | memoryview) -> Stored:
     """Look at the header of an array; its last two dimensions are height and width."""
     file = io.BytesIO(payload)
     version = np.lib.format.read_magic(file)

@@ -15,12 +15,12 @@ _TABLES = {0xC4, 0xDB, *range(0xDD, 0x100)}
 """What may come before a frame: tables and applications' own data, each with its length."""
 
 
-def plain_header(payload: bytes, kind: str) -> tuple[int, int, str] | None:
+def plain_header(payload: bytes | memoryview, kind: str) -> tuple[int, int, str] | None:
     """Return width and height in pixels and Pillow's mode, None if Pillow has to be asked."""
     return _png(payload) if kind == "png" else _jpeg(payload)
 
 
-def _png(payload: bytes) -> tuple[int, int, str] | None:
+def _png(payload: bytes | memoryview) -> tuple[int, int, str] | None:
     if payload[8:16] != b"\0\0\0\rIHDR" or len(payload) < 33:
         return None
     width, height, depth, colour = struct.unpack_from(">IIBB", payload, 16)
@@ -28,7 +28,7 @@ def _png(payload: bytes) -> tuple[int, int, str] | None:
     return (width, height, mode) if depth == 8 and mode and width and height else None
 
 
-def _jpeg(payload: bytes) -> tuple[int, int, str] | None:
+def _jpeg(payload: bytes | memoryview) -> tuple[int, int, str] | None:
     position = 2
     while position + 10 <= len(payload) and payload[position] == 0xFF:
         marker, length = payload[position + 1], int.from_bytes(payload[position + 2 : position + 4], "big")

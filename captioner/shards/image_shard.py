@@ -3,7 +3,6 @@
 import hashlib
 import mmap
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Self
@@ -14,42 +13,52 @@ from captioner.shards.items import Loaded
 from captioner.shards.manifest import Row, Shard
 
 _PIECE = 1 << 21
-"""Bytes of a shard that are hashed and written at a time: whole pages of memory. Smaller ones wake threads too often."""
+"""Bytes of a shard, or more, that are hashed and written at a time. Fewer wake threads too often."""
 _PIECES = 4
 """One is filled while those before it are hashed and written."""
+_ROOM = 1 << 20
+"""Bytes of an image, or fewer, that are read to where they belong, behind whatever a piece holds by then."""
 
 
 class _Piece:
-    """So many bytes of a shard, and where images lie in them."""
+    """So many bytes of a shard, and the images that begin in it."""
 
     def __init__(self) -> None:
-        self.memory = mmap.mmap(-1, _PIECE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.memory = memoryview(mmap.mmap(-1, _PIECE + _ROOM, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         self.used = 0
-        self.parts: list[tuple[int, int, bool]] = []
-        """Begin and end of an image or a part of one, and whether it ends there."""
-        self.work: list[Future[Any]] = []
+        self.images: list[bytes | memoryview] = []
+        self.work: tuple[Future[Any], ...] = ()
 
 
 class Workers:
     """The threads and the memory that make the shards of a build, one after the other.
 
-    Images are copied into memory that is used again: fresh memory costs more for each than hashing it.
+    Images are read or copied into memory that is used again: fresh memory costs more for each than hashing it.
+
+    Attributes:
+        piece: what is being filled.
     """
 
     def __init__(self) -> None:
         # What is given to one of them is done in order.
         self.archive, self.images, self.disk = (ThreadPoolExecutor(1, name) for name in ("archive", "images", "disk"))
         self._pieces = deque(_Piece() for _ in range(_PIECES))
+        self.piece = self._pieces[0]
 
-    def piece(self) -> _Piece:
-        """Return an empty piece; wait until nothing is done any more with what was in it."""
-        piece = self._pieces.popleft()
-        self._pieces.append(piece)
-        wait(piece.work)
-        piece.work.clear()
-        piece.parts.clear()
-        piece.used = 0
-        return piece
+    def room(self) -> memoryview:
+        """Return the memory where the next image belongs: behind its header, with space for the zeros behind it.
+
+        An image that is read into it, and added before anything else is, need not be copied.
+        """
+        return self.piece.memory[self.piece.used + tar.BLOCK : -tar.BLOCK]
+
+    def turn(self) -> None:
+        """Fill another piece; wait until nothing is done any more with what was in it."""
+        self._pieces.rotate(-1)
+        self.piece = self._pieces[0]
+        wait(self.piece.work)
+        self.piece.work = ()
+        self.piece.used = 0
 
     def __enter__(self) -> Self:
         return self
@@ -77,10 +86,8 @@ class ImageShard:
         self._rows: list[tuple[str, str, tuple[Any, ...], tuple[int, int] | tuple[None, None]]] = []
         self._size = 0
         self._sha256 = hashlib.sha256()
-        self._image_sha256 = hashlib.sha256()
         self._hashes: list[str] = []
         self._work: deque[Future[Any]] = deque()
-        self._piece = workers.piece()
 
     def add(self, image: Loaded) -> None:
         """Append an image.
@@ -88,52 +95,59 @@ class ImageShard:
         Raises:
             StorageError: the disk is full or cannot be written.
         """
-        stored = image.image
-        size = len(stored.payload)
-        self._append(tar.header(f"{image.key}.{stored.type}", size))
-        self._append(stored.payload, is_image=True)
-        self._append(tar.padding(size))
+        stored, piece = image.image, self._workers.piece
+        payload, size = stored.payload, len(stored.payload)
+        header, padding = tar.header(f"{image.key}.{stored.type}", size), tar.padding(size)
+        piece.images.append(payload)
+        if isinstance(payload, memoryview):  # it was read into Workers.room
+            begin = piece.used + tar.BLOCK
+            end = begin + size
+            piece.memory[piece.used : begin] = header
+            piece.used = end + len(padding)
+            piece.memory[end : piece.used] = padding
+        else:
+            for part in (header, payload, padding):
+                self._append(part)
         looks = size, stored.width, stored.height, stored.mode, stored.type, stored.converted
         self._rows.append((image.key, image.source, looks, image.frame or (None, None)))
+        if self._workers.piece.used >= _PIECE:
+            self._hand_over()
 
-    def _append(self, data: bytes, *, is_image: bool = False) -> None:
+    def _append(self, data: bytes) -> None:
         rest = memoryview(data)
-        self._size += len(rest)
         while rest:
-            piece = self._piece
-            begin, end = piece.used, min(piece.used + len(rest), _PIECE)
-            piece.memory[begin:end] = rest[: end - begin]
-            piece.used = end
-            rest = rest[end - begin :]
-            if is_image:
-                piece.parts.append((begin, end, not rest))
-            if end == _PIECE:
-                self._hand_over(self._file.write_past_cache)
-                self._piece = self._workers.piece()
+            piece = self._workers.piece
+            taken = rest[: len(piece.memory) - piece.used]
+            piece.memory[piece.used : piece.used + len(taken)] = taken
+            piece.used += len(taken)
+            if rest := rest[len(taken) :]:
+                self._hand_over()
 
-    def _hand_over(self, write: Callable[[memoryview], object]) -> None:
-        """Have the piece hashed and written.
+    def _hand_over(self, *, last: bool = False) -> None:
+        """Have the whole pages of the piece hashed and written; what is over begins the next one, unless this is the last.
 
         Raises:
             StorageError: one before it could not be written.
         """
-        piece = self._piece
-        content = memoryview(piece.memory)[: piece.used]
-        piece.work += (
-            self._workers.archive.submit(self._sha256.update, content),
-            self._workers.images.submit(self._hash_images, content, piece.parts),
-            self._workers.disk.submit(write, content),
+        workers, piece = self._workers, self._workers.piece
+        end = piece.used if last else piece.used // mmap.PAGESIZE * mmap.PAGESIZE
+        content, over = piece.memory[:end], piece.memory[end : piece.used]
+        self._size += end
+        piece.work = (
+            workers.archive.submit(self._sha256.update, content),
+            workers.images.submit(self._hash_images, piece.images),
+            workers.disk.submit(self._file.write_past_cache, content),
         )
+        piece.images = []
         self._work += piece.work
+        workers.turn()
+        workers.piece.memory[: len(over)] = over
+        workers.piece.used = len(over)
         while self._work and self._work[0].done():
             self._work.popleft().result()
 
-    def _hash_images(self, content: memoryview, parts: list[tuple[int, int, bool]]) -> None:
-        for begin, end, is_whole in parts:
-            self._image_sha256.update(content[begin:end])
-            if is_whole:
-                self._hashes.append(self._image_sha256.hexdigest())
-                self._image_sha256 = hashlib.sha256()
+    def _hash_images(self, images: list[bytes | memoryview]) -> None:
+        self._hashes += [hashlib.sha256(image).hexdigest() for image in images]
 
     def end(self) -> None:
         """Append the archive's end; nothing can be added any more.
@@ -141,8 +155,8 @@ class ImageShard:
         Raises:
             StorageError: the disk is full or cannot be written.
         """
-        self._append(tar.trailer(self._size))
-        self._hand_over(self._file.file.write)
+        self._append(tar.trailer(self._size + self._workers.piece.used))
+        self._hand_over(last=True)
 
     def finish(self) -> tuple[Shard, list[Row]]:
         """Bring the shard to disk under its name; return what it holds.

@@ -122,8 +122,11 @@ def build_images(
         inside = os.path.realpath(root).rstrip("/") + "/" if isinstance(root, Path) else ""
         work = functools.partial(load, decode=decode_check, conversion=conversion, root=inside)
         items, remote = _look(items)
-        workers = _FETCHES if remote else _cores() if decode_check or conversion != NOTHING else 1
-        loaded = _loaded(build.sift(items), work, workers)
+        sifted = build.sift(items)
+        if remote or decode_check or conversion != NOTHING:
+            loaded = _loaded(sifted, work, _FETCHES if remote else _cores())
+        else:
+            loaded = _read(sifted, functools.partial(work, room=build.room))
         good = build.sort_out(_counted(loaded, progress), problems)
         while (first := next(good, None)) is not None:
             build.begin()
@@ -141,6 +144,7 @@ class _Build:
         self.conversion = changes(conversion)
         self._stack = stack
         self._workers = stack.enter_context(Workers())
+        self.room = self._workers.room
         self._disk = stack.enter_context(ThreadPoolExecutor(1, "disk"))
         self._pending: Future[Shard] | None = None
         self.manifest: Manifest | None = None
@@ -345,17 +349,19 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _loaded(
-    sifted: Iterable[_Sifted], work: Callable[[ImageItem], list[Loaded | ImageProblem]], workers: int
-) -> Iterator[_Found]:
-    """Load items in their order, in threads a few ahead of the writer if that pays.
+_Load = Callable[[ImageItem], list[Loaded | ImageProblem]]
+
+
+def _read(sifted: Iterable[_Sifted], work: _Load) -> Iterator[_Found]:
+    """Read one item after the other, each when the one before it is in its shard."""
+    return ((what, work(what) if isinstance(what, ImageItem) else []) for what in sifted)
+
+
+def _loaded(sifted: Iterable[_Sifted], work: _Load, workers: int) -> Iterator[_Found]:
+    """Load items in their order, in threads a few ahead of the writer.
 
     Pillow frees the interpreter while it decodes, scales and encodes.
     """
-    if workers == 1:
-        for what in sifted:
-            yield what, work(what) if isinstance(what, ImageItem) else []
-        return
     with ThreadPoolExecutor(workers, "decode") as pool:
         ahead: deque[tuple[_Sifted, Future[list[Loaded | ImageProblem]] | None]] = deque()
         for what in sifted:

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +69,12 @@ class Loaded:
 
 
 def load(
-    item: ImageItem, *, decode: bool, conversion: Conversion = NOTHING, root: str = ""
+    item: ImageItem,
+    *,
+    decode: bool,
+    conversion: Conversion = NOTHING,
+    root: str = "",
+    room: Callable[[], memoryview] | None = None,
 ) -> list[Loaded | ImageProblem]:
     """Read an image into memory and look at it.
 
@@ -79,13 +85,14 @@ def load(
         conversion: what may be changed; by default nothing.
         decode: decode every pixel, which finds files that were cut off; otherwise only the header is read.
         root: what the real path of a file must begin with.
+        room: gives memory to read the file into, if it is small enough; the image that is returned lies there then.
 
     Returns:
         The image; or each image of a file with several, where such files may be converted.
     """
     try:
         place = item.path
-        kind, payload = _fetch(place, conversion) if isinstance(place, Remote) else _read(place, conversion, root)
+        kind, payload = _fetch(place, conversion) if isinstance(place, Remote) else _read(place, conversion, root, room)
         found = stored(payload, kind, conversion, decode=decode)
     except Refused as refused:
         return [ImageProblem(item.key, item.source, refused.code, refused.reason)]
@@ -114,7 +121,9 @@ def _fetch(remote: Remote, conversion: Conversion) -> tuple[str, bytes]:
     return _accepted(payload, conversion), payload
 
 
-def _read(path: Path, conversion: Conversion, root: str) -> tuple[str, bytes]:
+def _read(
+    path: Path, conversion: Conversion, root: str, room: Callable[[], memoryview] | None
+) -> tuple[str, bytes | memoryview]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a named pipe must not block
     except FileNotFoundError:
@@ -133,7 +142,11 @@ def _read(path: Path, conversion: Conversion, root: str) -> tuple[str, bytes]:
             raise Refused("corrupt_image", "the file is empty")
         if before.st_size > tar.MAX_SIZE:
             raise Refused("unsupported_type", f"{before.st_size} bytes; a tar member holds at most {tar.MAX_SIZE}")
-        if before.st_size <= _SMALL:
+        payload: bytes | memoryview
+        if room is not None and before.st_size < len(space := room()):
+            payload = space[: os.readv(descriptor, (space,))]
+            kind = _accepted(payload, conversion)
+        elif before.st_size <= _SMALL:
             payload = os.read(descriptor, before.st_size + 1)  # the byte too many shows that the file has grown
             kind = _accepted(payload, conversion)
         else:
@@ -157,8 +170,8 @@ def _real_path(descriptor: int, path: Path) -> str:
         return os.path.realpath(path)
 
 
-def _accepted(head: bytes, conversion: Conversion) -> str:
-    kind = sniff(head[:HEAD])
+def _accepted(content: bytes | memoryview, conversion: Conversion) -> str:
+    kind = sniff(bytes(content[:HEAD]))
     if (reason := accepts(kind, conversion)) is not None:
         raise Refused("unsupported_type", reason)
     return str(kind)
