@@ -79,7 +79,7 @@ def test_a_process_ends_when_its_input_does():
         [sys.executable, "-c", "from captioner.pool import main; main()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     with process:
-        process.communicate(timeout=60)
+        process.communicate(timeout=600)
     assert process.returncode == 0
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from captioner.engines import Answer, Message, Request, Sampling
 from captioner.engines.batch import BatchEngine
+from captioner.engines.completions import Completion
+from captioner.engines.endpoint import Endpoint, Flight
 from captioner.engines.openai import OpenAIEngine, OpenAISettings
 from captioner.errors import EngineError
 from captioner.triplets import Triplet
@@ -26,6 +28,7 @@ ENVIRONMENT = (
     *("OPENAI_API_KEY", "OPENAI_BASE_URL", "HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY"),
     *("ALL_PROXY", "all_proxy", "no_proxy"),
 )
+DEFAULTS: dict[str, Any] = {"model": "tiny", "retry_wait": 0.01, "timeout": 600, "hedge": 0}
 
 Used = TypeVar("Used", OpenAIEngine, BatchEngine)
 
@@ -50,20 +53,43 @@ def until(enough: Callable[[], bool], schema: dict[str, Any] | None = None) -> I
 def whole(peer: socket.socket) -> bytes:
     """Return a request to its end: whoever hangs up before that breaks the connection, and its answer may be lost."""
     said = b""
-    while b"\r\n\r\n" not in said:
-        said += peer.recv(65536)
+    while b"\r\n\r\n" not in said and (part := peer.recv(65536)):
+        said += part
     head, _, body = said.partition(b"\r\n\r\n")
     length = re.search(rb"(?i)^content-length: (\d+)", head, re.MULTILINE)
-    while length is not None and len(body) < int(length[1]):
-        body += peer.recv(65536)
+    while length is not None and len(body) < int(length[1]) and (part := peer.recv(65536)):
+        body += part
     return said
 
 
+def only_hangs_time_out(monkeypatch: pytest.MonkeyPatch, server: FaultyServer, seconds: float) -> None:
+    """Let requests that will hang be given up after so many seconds, and no other, however slow the machine is.
+
+    For a server that draws its faults, and an engine that sends nothing twice at once (``hedge=0``).
+    """
+    post = Endpoint.post
+
+    async def patient(endpoint: Endpoint, body: bytes, patience: float, flight: Flight | None = None) -> Completion:
+        hangs = server.next_fault(body.decode()) == "hang"
+        return await post(endpoint, body, seconds if hangs else 600.0, flight)
+
+    monkeypatch.setattr(Endpoint, "post", patient)
+
+
+def no_names_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no host name be known, as those that end in .invalid are not, without asking a server of names that may be slow."""
+
+    def unknown(host: str, *_: object, **__: object) -> list[Any]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+
+
 def engine_for(*servers: FaultyServer, **settings: Any) -> OpenAIEngine:
-    """Return an engine for a server, or for several."""
+    """Return an engine for a server, or for several; what a slow machine would make of it (a timeout, a copy) is left out."""
     urls = [server.base_url for server in servers]
     where = {"base_url": urls[0] if len(urls) == 1 else urls}
-    return OpenAIEngine(OpenAISettings(**({"model": "tiny", "retry_wait": 0.01, "timeout": 60} | where | settings)))
+    return OpenAIEngine(OpenAISettings(**(DEFAULTS | where | settings)))
 
 
 def use(engine: Used, what: Callable[[Used], Awaitable[Any]]) -> Any:

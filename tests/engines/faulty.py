@@ -69,6 +69,11 @@ def equally_fast(first: "FaultyServer", second: "FaultyServer", requests: int) -
         )
 
 
+def draw_alike(first: "FaultyServer", second: "FaultyServer") -> None:
+    """Let two servers draw the same faults for a request, whichever of them gets it: nothing then depends on who does."""
+    second.seed, second._seen = first.seed, first._seen
+
+
 class FaultyServer:
     """A context manager; the server runs in a thread of its own.
 
@@ -153,14 +158,14 @@ class FaultyServer:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._ready.wait(60)
+        assert self._ready.wait(600)
         return self
 
     def __exit__(self, *_: object) -> None:
         assert self._loop is not None
         assert self._stop is not None
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(60)
+        self._thread.join(600)
 
     def _run(self) -> None:
         asyncio.run(self._serve())
@@ -262,9 +267,13 @@ class FaultyServer:
     def _draw(self, raw: str) -> str:
         if self.script:
             return self.script.pop(0)
+        fault = self.next_fault(raw)
         self._seen[raw] += 1
-        rng = random.Random(f"{self.seed} {self._seen[raw]} {raw}")
-        point = rng.random()
+        return fault
+
+    def next_fault(self, raw: str) -> str:
+        """Return what a request, as it is sent, will meet with when it comes the next time, once the script is at its end."""
+        point = random.Random(f"{self.seed} {self._seen[raw] + 1} {raw}").random()
         for name, rate in self.faults.items():
             point -= rate
             if point < 0:

@@ -431,8 +431,8 @@ import json, sys, time, pathlib
 source, target, *options = sys.argv[1:]
 pathlib.Path(target).parent.joinpath("started").open("a").write("x")
 lines = [json.loads(line) for line in open(source, encoding="utf-8")]
-if "slow" in options:
-    time.sleep(1.5)
+while "slow" in options and not pathlib.Path(target).parent.joinpath("go").exists():
+    time.sleep(0.02)
 if "endless" in options:
     time.sleep(3600)
 if "fail" in options:
@@ -488,7 +488,8 @@ def test_a_program_that_leaves_nothing_stops_the_run_with_its_last_words(tmp_pat
 def test_a_run_that_gives_up_ends_its_program(tmp_path):
     async def give_up(engine):
         task = asyncio.ensure_future(anext(engine.answers(requests(3))))
-        while not starts(tmp_path):  # noqa: ASYNC110
+        while not starts(tmp_path):
+            assert not task.done()
             await asyncio.sleep(0.02)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -501,7 +502,7 @@ def test_a_run_that_gives_up_ends_its_program(tmp_path):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the program held it too, and is gone
 
 
-def test_a_program_that_outlives_a_killed_run_is_waited_for_and_not_started_twice(tmp_path):
+def test_a_program_that_outlives_a_killed_run_is_waited_for_and_not_started_twice(tmp_path, caplog):
     program(tmp_path)
     code = (
         "import asyncio\nfrom pathlib import Path\nfrom tests.engines.test_batch import program, requests\n"
@@ -515,6 +516,18 @@ def test_a_program_that_outlives_a_killed_run_is_waited_for_and_not_started_twic
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
+
+    async def wait(engine):
+        stream = engine.answers(requests(6))
+        task = asyncio.ensure_future(anext(stream))
+        while "is still at work" not in caplog.text:
+            assert not task.done()
+            await asyncio.sleep(0.02)
+        (tmp_path / "batches" / "go").touch()
+        assert (await task).text
+        await stream.aclose()
+
+    use(program(tmp_path, "slow"), wait)
     answers = ask(program(tmp_path, "slow"), requests(6))
     assert all(a.text for a in answers.values())
     assert starts(tmp_path) == 1

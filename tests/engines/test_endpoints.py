@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import math
-import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,8 +19,20 @@ from captioner.engines.openai import OpenAIEngine, OpenAISettings
 from captioner.errors import EngineError, PipelineError
 from captioner.pipeline import load_pipeline
 from captioner.schema import load_schema
-from tests.engines.asking import ENVIRONMENT, SCHEMA, ask, check, engine_for, errors, refused, requests, until, use
-from tests.engines.faulty import FaultyServer, equally_fast, kept_port
+from tests.engines.asking import (
+    DEFAULTS,
+    ENVIRONMENT,
+    SCHEMA,
+    ask,
+    check,
+    engine_for,
+    errors,
+    refused,
+    requests,
+    until,
+    use,
+)
+from tests.engines.faulty import FaultyServer, draw_alike, equally_fast, kept_port
 
 
 @pytest.fixture(autouse=True)
@@ -35,8 +46,15 @@ def endpoint(server: FaultyServer, **settings: Any) -> dict[str, Any]:
 
 
 def engine_of(*endpoints: dict[str, Any], **settings: Any) -> OpenAIEngine:
-    given: dict[str, Any] = {"model": "tiny", "retry_wait": 0.01, "timeout": 60, "endpoints": endpoints} | settings
-    return OpenAIEngine(OpenAISettings(**given))
+    return OpenAIEngine(OpenAISettings(**(DEFAULTS | {"endpoints": endpoints} | settings)))
+
+
+@pytest.fixture
+def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is out of service is not tried again for an hour."""
+    monkeypatch.setattr("captioner.engines.health._SHORTEST", 3600.0)
+    monkeypatch.setattr("captioner.engines.health._LONGEST", 3600.0)
+    monkeypatch.setattr("captioner.engines.health._REFUSED", 3600.0)
 
 
 # Who gets what
@@ -48,7 +66,8 @@ def test_all_servers_share_the_work() -> None:
         answers = ask(engine_for(first, second, concurrency=4), requests(200))
     assert errors(answers) == []
     assert len(answers) == len(first.bodies) + len(second.bodies) == 200
-    assert min(len(first.bodies), len(second.bodies)) > 60
+    # Until all have come, they are no more than 8 answers apart, and each holds 4 at most.
+    assert min(len(first.bodies), len(second.bodies)) >= (200 - 8 - 4) / 2
     assert first.most_open <= 4
     assert second.most_open <= 4
 
@@ -73,16 +92,15 @@ def test_a_slow_server_gets_less_of_the_work() -> None:
         # Twenty times as slow, until all requests have come.
         slow.gate = lambda: 20 * slow.served["ok"] < fast.served["ok"] or len(fast.bodies) + len(slow.bodies) >= 300
         ask(engine_for(fast, slow, concurrency=4), requests(300))
-    assert len(slow.bodies) < 60
+    assert len(slow.bodies) <= 300 / 20 + 1 + 4  # the share of its speed, and those that it holds when all have come
 
 
 def test_a_server_that_holds_requests_back_is_passed_by() -> None:
-    with FaultyServer(script=["busy"] * 3, retry_after=300) as busy, FaultyServer() as free:
-        begin = time.monotonic()
+    with FaultyServer(script=["busy"] * 3, retry_after=600) as busy, FaultyServer() as free:
         answers = ask(engine_for(busy, free), requests(50))
     assert errors(answers) == []
-    assert time.monotonic() - begin < 300
     assert len(busy.bodies) == 1
+    assert len(free.bodies) == 50
 
 
 def test_each_server_has_a_name_for_the_model_a_key_and_headers_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,6 +140,7 @@ def test_a_server_that_breaks_on_structure_is_found_out_though_another_does_not(
         return '{"captions": ["Fine."]}'
 
     with FaultyServer(caption=breaks) as weak, FaultyServer() as strong:
+        strong.gate = lambda: strong.served["ok"] < weak.served["ok"] + 8 or weak.served["ok"] > 20
         answers = ask(engine_for(weak, strong, concurrency=4), until(lambda: weak.served["ok"] > 20, SCHEMA))
     assert errors(answers) == []
     assert weak.bodies[-1]["response_format"] == {"type": "json_object"}
@@ -131,16 +150,24 @@ def test_a_server_that_breaks_on_structure_is_found_out_though_another_does_not(
 # What is lost with a server
 
 
+def test_a_request_that_fails_is_sent_to_another_server_that_has_room_the_second_time() -> None:
+    with FaultyServer(faults={"error": 1.0}) as broken, FaultyServer() as good:
+        answers = ask(engine_for(broken, good, max_retries=1), requests(1))
+    assert [(a.error, a.attempts) for a in answers.values()] == [(None, 2)]
+    assert (len(broken.bodies), len(good.bodies)) == (1, 1)
+
+
 def test_a_server_that_dies_in_the_middle_costs_no_request(caplog: pytest.LogCaptureFixture) -> None:
-    dying = FaultyServer(latency=0.01)
-    with FaultyServer(latency=0.01) as staying:
+    with kept_port() as port, FaultyServer(latency=0.01) as staying:
+        dying = FaultyServer(latency=0.01, port=port)
         dying.__enter__()
 
         def kill(answered: int) -> None:
             if answered == 100:
                 dying.__exit__()
 
-        answers = ask(engine_for(dying, staying, max_retries=1), requests(400), kill)
+        # Four connections can break, and one request may be unlucky enough to have met with each.
+        answers = ask(engine_for(dying, staying, concurrency=4, max_retries=4), requests(400), kill)
     assert errors(answers) == []
     assert len(answers) == 400
     assert f"{dying.base_url} is out of service" in caplog.text
@@ -150,8 +177,10 @@ def test_a_server_that_comes_back_is_asked_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("captioner.engines.health._SHORTEST", 0.05)
+    monkeypatch.setattr("captioner.engines.health._LONGEST", 0.05)
     with kept_port() as port, FaultyServer(latency=0.01) as staying:
         dying, again = FaultyServer(port=port), FaultyServer(port=port)
+        staying.gate = lambda: len(staying.bodies) < 1000 or len(again.bodies) > 50
         dying.__enter__()
 
         def restart(answered: int) -> None:
@@ -167,14 +196,16 @@ def test_a_server_that_comes_back_is_asked_again(
     assert f"{dying.base_url} is back in service" in caplog.text
 
 
+@pytest.mark.usefixtures("no_second_look")
 @pytest.mark.parametrize("fault", ["error", "reset", "html", "not_chat", "overloaded"])
 def test_a_server_that_breaks_every_time_is_left_alone_after_a_few_requests(fault: str) -> None:
     with FaultyServer(faults={fault: 1.0}) as broken, FaultyServer(latency=0.002) as good:
-        answers = ask(engine_for(broken, good, max_retries=2), requests(300))
+        answers = ask(engine_for(broken, good, max_retries=5), requests(300))
     assert errors(answers) == []
-    assert len(broken.bodies) < 30
+    assert len(broken.bodies) <= 5  # one at a time, as long as it has answered none; five put it out of service
 
 
+@pytest.mark.usefixtures("no_second_look")
 def test_a_server_whose_key_is_revoked_costs_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "right")
     with FaultyServer(key="right", latency=0.01) as revoked, FaultyServer(key="right", latency=0.01) as good:
@@ -185,7 +216,9 @@ def test_a_server_whose_key_is_revoked_costs_no_request(monkeypatch: pytest.Monk
 
         answers = ask(engine_for(revoked, good, concurrency=16), requests(300), revoke)
     assert errors(answers) == []
-    assert revoked.served["unauthorized"] <= 16  # those that were on their way: one refusal puts a server out of service
+    assert (
+        revoked.served["unauthorized"] <= 16
+    )  # those that were on their way: one refusal puts a server out of service
 
 
 def test_when_all_servers_are_gone_the_run_waits_and_then_stops() -> None:
@@ -199,15 +232,20 @@ def test_when_all_servers_are_gone_the_run_waits_and_then_stops() -> None:
 
 def test_when_all_servers_refuse_the_key_the_run_stops_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "wrong")
-    with FaultyServer(key="right") as first, FaultyServer(key="right") as second:
-        with pytest.raises(EngineError, match="OPENAI_API_KEY"):
-            ask(engine_for(first, second), requests(100_000))
-        assert len(first.bodies) + len(second.bodies) < 100
+    with (
+        FaultyServer(key="right") as first,
+        FaultyServer(key="right") as second,
+        pytest.raises(EngineError, match="OPENAI_API_KEY"),
+    ):
+        ask(engine_for(first, second, concurrency=1), requests(100_000))
+    # Three requests that both refuse end it; the other worker may have one more under way, which ends it too.
+    assert len(first.bodies) + len(second.bodies) <= 2 * (3 + 1)
 
 
 def test_faults_at_both_of_two_servers_lose_nothing() -> None:
     faults = {"error": 0.1, "reset": 0.05, "busy": 0.05, "truncated": 0.05, "disconnect": 0.05}
-    with FaultyServer(faults=faults, seed=1) as first, FaultyServer(faults=faults, seed=2) as second:
+    with FaultyServer(faults=faults, seed=3) as first, FaultyServer(faults=faults) as second:
+        draw_alike(first, second)
         answers = ask(engine_for(first, second), requests(400, SCHEMA))
         sent = len(first.bodies) + len(second.bodies)
     assert errors(answers) == []
@@ -351,6 +389,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture)
     impatience, bound = Impatience(caplog), Endpoint.hangs_after
     monkeypatch.setattr(Endpoint, "hangs_after", lambda e: bound(e) if impatience.due() else math.inf)
     monkeypatch.setattr("captioner.engines.endpoint._HANGS_FLOOR", 0.3)
+    monkeypatch.setattr("captioner.engines.endpoint._LEAST_PATIENCE", 3600.0)
     monkeypatch.setattr("captioner.engines.flights._LOOK", 0.05)
     caplog.set_level(logging.INFO)
     return impatience
@@ -358,8 +397,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture)
 
 def test_a_request_that_hangs_is_sent_a_second_time_and_the_first_is_given_up(impatient: Impatience) -> None:
     with FaultyServer(script=[*["ok"] * 120, "hang"], latency=0.005) as server:
-        answers = ask(engine_for(server, timeout=3600), requests(200), impatient.after(199))
-        deadline = time.monotonic() + 60
+        answers = ask(engine_for(server, timeout=3600, hedge=0.02), requests(200), impatient.after(199))
+        deadline = time.monotonic() + 600
         while server.open and time.monotonic() < deadline:
             time.sleep(0.01)
         assert server.open == 0  # the hanging one was cancelled
@@ -375,7 +414,7 @@ def test_a_request_that_hangs_is_sent_a_second_time_and_the_first_is_given_up(im
 def test_a_second_copy_goes_to_another_server(impatient: Impatience) -> None:
     with FaultyServer(script=[*["ok"] * 60, "hang"], latency=0.005) as first, FaultyServer(latency=0.005) as second:
         equally_fast(first, second, 200)
-        answers = ask(engine_for(first, second, timeout=3600), requests(200), impatient.after(199))
+        answers = ask(engine_for(first, second, timeout=3600, hedge=0.02), requests(200), impatient.after(199))
     assert errors(answers) == []
     asked = [b["messages"][-1]["content"] for b in (*first.bodies, *second.bodies)]
     twice = {q for q in asked if asked.count(q) == 2}
@@ -383,33 +422,48 @@ def test_a_second_copy_goes_to_another_server(impatient: Impatience) -> None:
     assert twice <= {b["messages"][-1]["content"] for b in second.bodies}
 
 
+async def answered(engine: OpenAIEngine, count: int, enough: int, told: Callable[[int], None]) -> None:
+    """Ask so many requests and take so many answers; look at what hangs some more times, and leave."""
+    stream = engine.answers(requests(count))
+    for number in range(1, enough + 1):
+        await anext(stream)
+        told(number)
+    await asyncio.sleep(0.3)
+    await stream.aclose()
+
+
+@pytest.mark.usefixtures("no_second_look")
 def test_a_server_that_hangs_every_time_is_left_alone(impatient: Impatience) -> None:
-    with FaultyServer(latency=0.005) as good, FaultyServer(latency=0.005) as hanging:
+    async def twice(engine: OpenAIEngine) -> None:
+        await answered(engine, 200, 200, impatient.after(192))
+        assert f"{hanging.base_url} is out of service" in impatient.text
+        asked = len(hanging.bodies)
+        await answered(engine, 100, 100, impatient.after(101))
+        assert len(hanging.bodies) == asked
 
-        def hang(answered: int) -> None:
-            if answered == 150:
-                hanging.faults = {"hang": 1.0}
-
-        impatient.due = lambda: bool(hanging.faults)
-        answers = ask(engine_for(good, hanging, timeout=3600, hedge=0.2, concurrency=8), requests(1500), hang)
-    assert errors(answers) == []
-    assert f"{hanging.base_url} is out of service" in impatient.text
+    with FaultyServer(latency=0.005) as good, FaultyServer(script=["ok"] * 60, faults={"hang": 1.0}) as hanging:
+        # All that may be there at once hang there before the other has answered all there is.
+        good.gate = lambda: good.served["ok"] < 60 or hanging.served["hang"] == 8
+        use(engine_for(good, hanging, timeout=3600, hedge=0.2, concurrency=8), twice)
 
 
-def test_no_more_than_the_set_share_is_sent_twice(impatient: Impatience, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("captioner.engines.endpoint.Endpoint.hangs_after", lambda _: 0.2)
-    with FaultyServer(script=["ok"] * 100, faults={"hang": 0.2}, seed=3) as server:
-        answers = ask(engine_for(server, timeout=2, hedge=0.05), requests(300))
-    assert errors(answers) == []
-    copied, sent = map(int, re.search(r"(\d+) of (\d+) requests hung", impatient.text).groups())  # type: ignore[union-attr]
-    assert 0 < copied <= 0.05 * sent + 1
+def test_no_more_than_the_set_share_is_sent_twice(impatient: Impatience) -> None:
+    with FaultyServer(script=[*["ok"] * 60, *["hang"] * 20]) as hanging, FaultyServer() as good:
+        good.gate = lambda: good.served["ok"] < 60 or hanging.served["hang"] == 20
+        engine = engine_for(hanging, good, timeout=3600, hedge=0.05)
+        # 20 of 300 hang, and are all that is left when 280 are answered; 15 of them may be sent twice.
+        use(engine, lambda e: answered(e, 300, 295, impatient.after(280)))
+    assert (
+        "15 of 300 requests hung and were sent a second time; the second copy was answered first 15" in impatient.text
+    )
+    assert len(hanging.bodies) + len(good.bodies) == 315
 
 
 def test_nothing_is_sent_twice_where_that_is_not_wanted(impatient: Impatience) -> None:
-    with FaultyServer(script=[*["ok"] * 60, "hang"], latency=0.005) as server:
-        answers = ask(engine_for(server, timeout=1.5, hedge=0), requests(100))
-    assert errors(answers) == []
+    with FaultyServer(script=[*["ok"] * 60, "hang"]) as server:
+        use(engine_for(server, timeout=3600, hedge=0), lambda e: answered(e, 100, 99, impatient.after(99)))
     assert "a second time" not in impatient.text
+    assert len(server.bodies) == 100
 
 
 class Waiting(FaultyServer):
@@ -440,7 +494,7 @@ class Waiting(FaultyServer):
 
 def test_a_second_copy_that_fails_leaves_the_first_waiting(impatient: Impatience) -> None:
     with Waiting(first="ok", second="error", later=-0.3, script=[*["ok"] * 80, "hang"]) as server:
-        answers = ask(engine_for(server, timeout=3600, concurrency=1), requests(81), impatient.after(80))
+        answers = ask(engine_for(server, timeout=3600, concurrency=1, hedge=0.02), requests(81), impatient.after(80))
     assert errors(answers) == []
     assert answers["k80"].attempts == 2
     assert "answered first 0 times" in impatient.text
@@ -448,7 +502,7 @@ def test_a_second_copy_that_fails_leaves_the_first_waiting(impatient: Impatience
 
 def test_a_request_that_fails_while_its_second_copy_is_on_its_way_waits_for_that(impatient: Impatience) -> None:
     with Waiting(first="disconnect", second="ok", later=0.3, script=[*["ok"] * 80, "hang"]) as server:
-        answers = ask(engine_for(server, timeout=3600, concurrency=1), requests(81), impatient.after(80))
+        answers = ask(engine_for(server, timeout=3600, concurrency=1, hedge=0.02), requests(81), impatient.after(80))
     assert errors(answers) == []
     assert answers["k80"].attempts == 2
     assert len(server.bodies) == 82
@@ -462,7 +516,7 @@ def test_leaving_while_a_second_copy_is_on_its_way_leaves_nothing_running(impati
         for _ in range(100):
             await anext(stream)
         server.faults = {"hang": 1.0}
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(600):
             while not engine._flights._copies:  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(0.01)
         await stream.aclose()

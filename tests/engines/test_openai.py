@@ -14,6 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from captioner.engines import Answer, Message, Request
+from captioner.engines.endpoint import Endpoint
 from captioner.engines.openai import OpenAIEngine, OpenAISettings
 from captioner.errors import EngineError
 from tests.engines.asking import (
@@ -23,6 +24,8 @@ from tests.engines.asking import (
     ask,
     check,
     engine_for,
+    no_names_known,
+    only_hangs_time_out,
     refused,
     request,
     requests,
@@ -139,8 +142,8 @@ def test_requests_are_taken_only_as_the_server_has_room() -> None:
 
     with FaultyServer() as server:
         assert use(engine_for(server, concurrency=8), some) == 50
-    # 8 at the server, 16 finished and waiting, 8 held by workers that wait for room
-    assert taken <= 50 + 32
+    # 16 finished and waiting, and one for each worker: at the server, or finished and without room to wait
+    assert taken <= 50 + 16 + 8
 
 
 def test_concurrency_is_never_exceeded_and_is_reached() -> None:
@@ -210,14 +213,39 @@ def test_cancelling_leaves_nothing_running() -> None:
 # Faults
 
 
-@pytest.mark.parametrize("fault", sorted(set(TRANSPORT_FAULTS) - {"slow"}))
-def test_a_transient_fault_is_followed_by_a_second_attempt(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if fault == "hang":  # the second attempt has all the time that a busy machine may need
-        monkeypatch.setattr(
-            "captioner.engines.endpoint.Endpoint.patience", lambda _, timeouts: 60.0 if timeouts else 0.3
-        )
+@pytest.mark.parametrize("fault", sorted(set(TRANSPORT_FAULTS) - {"slow", "hang"}))
+def test_a_transient_fault_is_followed_by_a_second_attempt(fault: str) -> None:
     with FaultyServer(script=[fault]) as server:
         answer = ask(engine_for(server), requests(1))["k0"]
+    assert (answer.error, answer.attempts) == (None, 2)
+    assert "Question 0" in (answer.text or "")
+
+
+def hang_once(monkeypatch: pytest.MonkeyPatch, server: FaultyServer, after: int = 0) -> list[float]:
+    """Let the first attempt at a request hang; the second has all the time that a busy machine may need.
+
+    Args:
+        monkeypatch, server: of the test.
+        after: so many other requests, one at a time.
+
+    Returns:
+        For how many seconds the engine would wait at each attempt; filled as they are made.
+    """
+    patience, waits = Endpoint.patience, list[float]()
+
+    def noted(endpoint: Endpoint, timeouts: int) -> float:
+        waits.append(patience(endpoint, timeouts))
+        server.faults = {"hang": 1.0} if len(waits) == after + 1 else {}
+        return 600.0 if timeouts else waits[-1]
+
+    monkeypatch.setattr(Endpoint, "patience", noted)
+    return waits
+
+
+def test_a_request_that_hangs_is_given_up_in_time_and_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FaultyServer() as server:
+        hang_once(monkeypatch, server)
+        answer = ask(engine_for(server, timeout=0.3), requests(1))["k0"]
     assert (answer.error, answer.attempts) == (None, 2)
     assert "Question 0" in (answer.text or "")
 
@@ -238,9 +266,12 @@ def test_a_slow_answer_is_waited_for() -> None:
 
 def test_a_hang_is_not_waited_out_once_answers_are_known_to_come_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("captioner.engines.endpoint._LEAST_PATIENCE", 1.0)
-    with FaultyServer(script=["ok", "hang"]) as server:
+    with FaultyServer() as server:
+        waits = hang_once(monkeypatch, server, after=1)
         answers = ask(engine_for(server, timeout=3600, concurrency=1), requests(2))
     assert [(a.error, a.attempts) for a in answers.values()] == [(None, 1), (None, 2)]
+    assert waits[0] == 3600
+    assert 1 <= waits[1] == waits[2] / 2 < 3600
 
 
 @pytest.mark.parametrize(
@@ -264,7 +295,9 @@ def test_a_lasting_fault_becomes_an_error_in_one_line(fault: str, words: str) ->
     assert words in (answer.error or "")
     assert (answer.error or "").endswith("(3 attempts)")
     assert "\n" not in (answer.error or "")
-    assert (answer.attempts, len(server.bodies)) == (3, 3)
+    assert answer.attempts == 3
+    # Of a request that is given up for lack of time, nothing may have been read yet.
+    assert len(server.bodies) == 3 or fault == "hang"
 
 
 def test_a_refused_request_is_not_sent_again_and_costs_no_other() -> None:
@@ -277,7 +310,7 @@ def test_a_refused_request_is_not_sent_again_and_costs_no_other() -> None:
     assert len(server.bodies) == 3
 
 
-def test_thirty_percent_faults_cost_at_most_sixty_percent_more_requests() -> None:
+def test_thirty_percent_faults_cost_at_most_sixty_percent_more_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     faults = {
         "busy": 0.03,
         "busy_silent": 0.02,
@@ -294,7 +327,8 @@ def test_thirty_percent_faults_cost_at_most_sixty_percent_more_requests() -> Non
     }
     assert sum(faults.values()) == pytest.approx(0.3)
     with FaultyServer(faults=faults, seed=6, retry_after=0.01) as server:
-        answers = ask(engine_for(server, timeout=6), requests(400, SCHEMA))
+        only_hangs_time_out(monkeypatch, server, 5.0)
+        answers = ask(engine_for(server), requests(400, SCHEMA))
     assert len(answers) == 400
     assert [a.error for a in answers.values() if a.error] == []
     assert all(f"Question {k[1:]}." in (a.text or "") for k, a in answers.items())
@@ -304,31 +338,40 @@ def test_thirty_percent_faults_cost_at_most_sixty_percent_more_requests() -> Non
 
 def test_a_server_that_limits_its_rate_is_asked_more_slowly_and_answers_all() -> None:
     with FaultyServer(requests_per_second=200, retry_after=0.2, latency=0.01) as server:
-        answers = ask(engine_for(server, concurrency=64), requests(300))
+        answers = ask(engine_for(server, concurrency=32), requests(300))
     assert [a.error for a in answers.values() if a.error] == []
+    # Between two refusals lie 20 answers (the server bears 0.1 s worth at once) or more, each burst is no larger than what is let
+    # through, and that is halved each time: 32 + 18 + 11 + 8, and 7 for each of the other 12 at the most.
     assert len(server.bodies) <= 1.6 * 300
 
 
 def test_retry_after_holds_all_requests_back() -> None:
-    with FaultyServer(script=["ok", *["ok"] * 5, "busy"], retry_after=1) as server:
-        ask(engine_for(server, concurrency=4), requests(30))
-    pauses = [b - a for a, b in zip(server.moments, server.moments[1:], strict=False)]
-    assert max(pauses) >= 0.5  # without the pause, a few milliseconds
+    with FaultyServer(script=["ok", "busy"], retry_after=0.5) as server:
+        engine = engine_for(server, concurrency=4)
+        (endpoint,) = engine._endpoints
+        # The first goes alone. Of the next four, one is told to wait, and the others are answered once that has been heard.
+        server.gate = lambda: (
+            len(server.bodies) == 1
+            or (len(server.bodies) >= 5 and (not server.served["busy"] or endpoint.admission.resume_at > 0))
+        )
+        ask(engine, requests(30))
+    assert server.moments[5] - server.moments[4] >= 0.5
     assert len(server.bodies) == 31
 
 
 def test_requests_per_minute_are_kept() -> None:
     with FaultyServer() as server:
         ask(engine_for(server, requests_per_minute=1200), requests(30))
-    # one second's worth (20) may go at once; the other ten go at 20 a second
-    assert server.moments[-1] - server.moments[0] >= 0.4
+    # One second's worth (20) may go at once, and a second time after the first answer; the other nine go at 20 a second.
+    assert max(server.moments) - server.moments[0] >= 0.4
 
 
 def test_tokens_per_minute_are_kept() -> None:
     with FaultyServer() as server:
         ask(engine_for(server, tokens_per_minute=60_000), requests(12))
-    # about 290 tokens are expected for each at 1,000 a second, until the answers turn out to be shorter
-    assert server.moments[-1] - server.moments[0] >= 0.1
+    # About 290 tokens are expected for each at 1,000 a second, until the answers turn out to be shorter; after the first answer,
+    # which is waited for, the others come at once, and three of them have to wait for nothing.
+    assert max(server.moments) - server.moments[0] >= 0.1
 
 
 # Servers that can do less
@@ -463,7 +506,8 @@ def test_an_unreachable_server_is_named_with_what_to_do() -> None:
     assert "refused" in said
 
 
-def test_an_unknown_host_is_named_with_what_to_do() -> None:
+def test_an_unknown_host_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_names_known(monkeypatch)
     said = refused(OpenAIEngine(OpenAISettings(model="tiny", base_url="http://no-such-host.invalid/v1")))
     assert "cannot reach http://no-such-host.invalid/v1" in said
     assert "'no-such-host.invalid' is not known" in said
@@ -567,7 +611,9 @@ def test_a_revoked_key_stops_the_run_soon(monkeypatch: pytest.MonkeyPatch) -> No
         nonlocal answered
         async for answer in engine.answers(requests(10_000)):
             answered += answer.text is not None
-            if answered == 20:
+            if (
+                answered == 20
+            ):  # twelve more are answered or on their way, and four are lost in the middle of three failures
                 server.key = "another"
 
     with FaultyServer(key=SECRET) as server:
@@ -581,12 +627,14 @@ def test_a_server_that_fails_a_hundred_times_in_a_row_stops_the_run() -> None:
     said = r"100 requests in a row failed .*HTTP 500"
     with FaultyServer(faults={"error": 1.0}) as server, pytest.raises(EngineError, match=said):
         ask(engine_for(server, max_retries=1), requests(100_000))
-    assert len(server.bodies) <= 100 * 2 + 64
+    assert (
+        len(server.bodies) <= (100 + 31) * 2
+    )  # whichever of the 32 workers fails for the hundredth time or later is the last
 
 
 def test_failures_between_answers_do_not_stop_the_run_however_many_they_are() -> None:
     with FaultyServer(faults={"error": 0.7}) as server:
-        answers = ask(engine_for(server, max_retries=0), requests(400))
+        answers = ask(engine_for(server, max_retries=0, concurrency=1), requests(400))
     assert sum(a.error is not None for a in answers.values()) > 200
 
 
@@ -610,7 +658,8 @@ def test_a_server_that_comes_back_costs_no_request() -> None:
                     asyncio.get_running_loop().call_later(0.5, second.__enter__)
 
         first.__enter__()
-        use(engine_for(first, max_retries=2), restart)
+        # Two connections can break, and one request may be unlucky enough to have met with both.
+        use(engine_for(first, max_retries=2, concurrency=2), restart)
         second.__exit__()
     assert len(seen) == 300
     assert [a.error for a in seen if a.error] == []

@@ -171,6 +171,7 @@ def test_azure_and_another_server_share_the_work(monkeypatch: pytest.MonkeyPatch
     with Azure(azure_key=SECRET, latency=0.005) as first, FaultyServer(latency=0.005) as second:
         settings = {
             "model": "tiny",
+            "concurrency": 4,
             "endpoints": [
                 {"base_url": first.address(), "model": "captions", "headers": {"api-key": "$AZURE_OPENAI_API_KEY"}},
                 {"base_url": second.base_url},
@@ -179,5 +180,6 @@ def test_azure_and_another_server_share_the_work(monkeypatch: pytest.MonkeyPatch
         equally_fast(first, second, 60)
         answers = ask(OpenAIEngine(OpenAISettings.model_validate(settings)), requests(60))
     assert errors(answers) == []
-    assert min(len(first.bodies), len(second.bodies)) > 10
+    # Until all have come, they are no more than 8 answers apart, and each holds 4 at most.
+    assert min(len(first.bodies), len(second.bodies)) >= (60 - 8 - 4) / 2
     assert not any("api-key" in h for h in second.headers)

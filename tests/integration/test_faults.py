@@ -5,13 +5,15 @@ import pytest
 from benchmarks.faults import dataset, disagreeing, faulty
 from captioner import run as running
 from captioner.pipeline import load_pipeline
+from tests.engines.asking import only_hangs_time_out
 from tests.wrong import Model
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_whatever_a_server_does_a_run_completes_and_no_caption_disagrees_with_its_labels(tmp_path, seed):
+def test_whatever_a_server_does_a_run_completes_and_no_caption_disagrees_with_its_labels(tmp_path, monkeypatch, seed):
     with faulty(0.6, seed) as server:
-        engine = {"model": "tiny", "base_url": server.base_url, "timeout": 2, "retry_wait": 0.01}
+        only_hangs_time_out(monkeypatch, server, 3.0)
+        engine = {"model": "tiny", "base_url": server.base_url, "retry_wait": 0.01, "hedge": 0}
         plan = running.prepare(load_pipeline(dataset(tmp_path, 52) | {"engine": engine}))
         summary = running.execute(plan)
         assert isinstance(server.caption, Model)

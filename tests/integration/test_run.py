@@ -142,7 +142,7 @@ def test_killed_at_random_moments_and_started_again_a_run_loses_nothing_and_ends
         return (
             *("run", "demo", "--data", demo / "data", "--out", demo / name),
             *("--set", "engine.model=tiny", "--set", f"engine.base_url={server.base_url}"),
-            *("--set", f"engine.concurrency={concurrency}"),
+            *("--set", f"engine.concurrency={concurrency}", "--set", "engine.hedge=0"),
         )
 
     with FaultyServer(caption=careless, latency=0.03) as server:
@@ -157,8 +157,7 @@ def test_killed_at_random_moments_and_started_again_a_run_loses_nothing_and_ends
             process = subprocess.Popen(
                 command(*arguments(server, "killed")), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
-            end = time.monotonic() + 60
-            while process.poll() is None and len(server.bodies) < asked + patience and time.monotonic() < end:
+            while process.poll() is None and len(server.bodies) < asked + patience:
                 time.sleep(0.002)
             time.sleep(rng.uniform(0, 0.03) if patience else rng.uniform(0.2, 0.9))
             assert process.poll() is None, "ended before it was killed: the test needs more questions"
@@ -220,7 +219,7 @@ def test_ctrl_c_stops_with_a_word_on_how_to_go_on_and_the_run_goes_on(demo):
         while "waiting for the answers that are on their way" not in process.stderr.readline():
             assert process.poll() is None
         told.append(True)
-        _, stderr = process.communicate(timeout=120)
+        _, stderr = process.communicate(timeout=600)
         assert process.returncode == 130
         assert "start the same command again" in stderr
         assert "Traceback" not in stderr
@@ -242,7 +241,7 @@ def test_ctrl_c_twice_stops_at_once_and_the_run_goes_on(demo):
             assert process.poll() is None
         in_flight = server.open
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=120)
+        _, stderr = process.communicate(timeout=600)
         assert in_flight
         assert process.returncode == 130
         assert "start the same command again" in stderr
@@ -252,7 +251,8 @@ def test_ctrl_c_twice_stops_at_once_and_the_run_goes_on(demo):
 
 
 def test_a_status_from_another_terminal_while_a_run_is_under_way(demo):
-    with FaultyServer(caption=careful, latency=0.2) as server:
+    with FaultyServer(caption=careful) as server:
+        server.gate = lambda: len(server.bodies) < 3  # whatever else the machine has to do, the run is still under way
         arguments = (
             *("run", "demo", "--data", demo / "data", "--out", demo / "out"),
             *(
@@ -267,14 +267,12 @@ def test_a_status_from_another_terminal_while_a_run_is_under_way(demo):
         process = subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while len(server.bodies) < 3 and process.poll() is None:
             time.sleep(0.02)
-        server.latency = 600  # whatever else the machine has to do, the run is still under way
         status = captioner("status", demo / "out", "--json")
         process.kill()
         process.wait()
     (row,) = json.loads(status.stdout)
     assert row["triplets"]["open"] > 0
-    assert row["requests"] >= 1
-    assert row["sent"] == row["requests"]
+    assert row["requests"] == row["sent"] == 2  # the third left when the answers to both were safe
 
 
 @pytest.mark.parametrize(
