@@ -1,6 +1,7 @@
 """From label tables to checked, multi-caption WebDataset shards, with any LLM."""
 
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False
+"""As of typing, which takes long enough to be loaded for a Ctrl-C to come before anybody can hear it."""
 
 if TYPE_CHECKING:
     from captioner.agreement import Issue, Verdict, check_caption

@@ -105,6 +105,9 @@ class _Pool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None:
+            for worker in self._workers:
+                worker.end()
         self._threads.shutdown(cancel_futures=True)
         for worker in self._workers:
             worker.close()
@@ -116,8 +119,13 @@ class _Worker:
     def __init__(self, first: tuple[LabelSchema, Settings]) -> None:
         self._first: list[object] = [first]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+        # In a process group of its own: Ctrl-C is for the one who asks, who then ends it.
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+            [sys.executable, "-c", _PROGRAM],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            process_group=0,
         )
 
     def ask(self, part: list[Row | Bad]) -> Counts:
@@ -138,6 +146,10 @@ class _Worker:
             raise answer
         assert isinstance(answer, Counts)
         return answer
+
+    def end(self) -> None:
+        """Let what it is at go unfinished."""
+        self._process.kill()
 
     def close(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):

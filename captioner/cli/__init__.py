@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from captioner.cli import captions, engines, preparing, runs, schemas, shards, standing, unimed
-from captioner.cli.console import err, out
+from captioner.cli.console import STOPPED, err, out
 from captioner.errors import CaptionerError
 
 app = typer.Typer(
@@ -73,6 +73,15 @@ def main() -> None:
     except Exception as e:
         if debug:
             raise
+        if _comes_of_ctrl_c(e):
+            sys.exit(STOPPED)
         err.print(f"[bold red]internal error:[/] {escape(type(e).__name__)}: {escape(str(e))}")
         err.print("This is a fault of captioner's. Please report it with what --debug prints (captioner --debug …).")
         sys.exit(1)
+
+
+def _comes_of_ctrl_c(error: BaseException | None) -> bool:
+    """A library that is stopped while it is being loaded may say that it could not be."""
+    return error is not None and (
+        isinstance(error, KeyboardInterrupt) or _comes_of_ctrl_c(error.__cause__ or error.__context__)
+    )

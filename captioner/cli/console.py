@@ -15,6 +15,9 @@ from rich.table import Table
 from captioner.errors import UsageError
 from captioner.storage import Place, local, place
 
+STOPPED = 130
+"""The exit code after Ctrl-C: 128 and the number of SIGINT, as shells count."""
+
 WIDE = 200
 """Columns where the output is no terminal: nothing that somebody may copy is cut off."""
 
@@ -106,7 +109,7 @@ def stoppable() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         err.print("stopped. What was accepted is kept: start the same command again to go on.")
-        raise typer.Exit(130) from None
+        raise typer.Exit(STOPPED) from None
 
 
 def overrides_of(data: Path | None, out_dir: Path | None, settings: list[str] | None) -> list[str]:
