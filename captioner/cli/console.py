@@ -6,14 +6,19 @@ import os
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from captioner.errors import UsageError
 from captioner.storage import Place, local, place
+
+if TYPE_CHECKING:
+    from captioner.run import Summary
+    from captioner.texts.run import TextSummary
 
 STOPPED = 130
 """The exit code after Ctrl-C: 128 and the number of SIGINT, as shells count."""
@@ -130,8 +135,29 @@ def print_notes(notes: list[str], write: Callable[[str], None], most: int = 6) -
         write(f"note: and {len(notes) - most} more: captioner plan shows all, and so does the run's summary.json")
 
 
-def print_excluded(number: int, one: str, several: str) -> None:
-    """Say that images are missing, and how to go on without them."""
-    if number:
-        what = f"{number:,} {one if number == 1 else several} but no usable image"
-        out.print(f"[yellow]{what}[/] (exit code 1; --set data.missing=ignore where this is as it should be)")
+_AS_ASKED = frozenset({"duplicate_row", "not_chosen"})
+"""Reasons for which a row is left out that takes nothing from what is wanted."""
+
+
+def print_left_out(summary: "Summary | TextSummary", rows: str, what: str, images: str, listed: str) -> None:
+    """Say at the end of a run, where it cannot be overlooked, how much is not in its shards, and where it is listed.
+
+    Args:
+        summary: of the run.
+        rows: what a table is made of.
+        what: a row has that captions are made from.
+        images: what has it: rows, or images of their own.
+        listed: the file with every reason.
+    """
+    from captioner.run import IMAGE_CODES
+
+    of_images = frozenset() if summary.images is None else IMAGE_CODES
+    unusable = sum(n for code, n in summary.rejected_rows.items() if code not in of_images | _AS_ASKED)
+    see = f"each with its reason in {escape(listed)}"
+    if unusable:
+        have = "has" if unusable == 1 else "have"
+        out.print(f"[yellow]{unusable:,} of {summary.rows:,} {rows} {have} no usable {what}[/]: {see} (exit code 0)")
+    if summary.excluded:
+        have = f"{images} has" if summary.excluded == 1 else f"{images}s have"
+        more = "exit code 1; --set data.missing=ignore where this is as it should be"
+        out.print(f"[yellow]{summary.excluded:,} {have} a {what} but no usable image[/]: {see} ({more})")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from captioner.cli.console import count, look_in, out, print_excluded
+from captioner.cli.console import count, look_in, out, print_left_out
 
 if TYPE_CHECKING:
     from captioner.run import Plan, Reporter, Summary
@@ -100,7 +100,7 @@ def print_summary(summary: "Summary") -> None:
     if not summary.complete:
         unfinished = {s: n for s, n in states.items() if s in ("open", "failed", "incomplete")}
         out.print(f"[red]not complete:[/] {counts(unfinished) or 'no captions'}; start the same command again to go on")
-    print_excluded(summary.excluded, "row has a label", "rows have a label")
+    print_left_out(summary, "rows", "label", "row", f"{summary.out}/rejected_rows.csv")
 
 
 def _examples(sets: Path) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from captioner.cli.console import look_in, out, print_excluded
+from captioner.cli.console import look_in, out, print_left_out
 
 if TYPE_CHECKING:
     from captioner.run import Reporter
@@ -68,4 +68,4 @@ def print_summary(summary: "TextSummary") -> None:
     out.print(f"  captions    {summary.captions:,} (the dataset's own: {', '.join(summary.use)})")
     if summary.rejected_rows:
         out.print(f"  left out    {counts(summary.rejected_rows)}: see {escape(folder)}/rejected_rows.csv")
-    print_excluded(summary.excluded, "image has a text", "images have a text")
+    print_left_out(summary, "records", "text", "image", f"{folder}/rejected_rows.csv")
