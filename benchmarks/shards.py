@@ -1,19 +1,25 @@
 """What shards cost, paired in one run: writing images, writing captions, reading both joined, memory.
 
-Every round runs each way once, in turn; ratios of medians are printed, since seconds say more of the machine than of
-the code. Images are random noise in JPEG of about 76 KB, ten captions each. "CPU" is user and system time of a process
-of its own for each measurement, without what importing costs. GNU tar's archive is brought to disk, as our shards are.
-ShardWriter's are not; a second figure says what it takes with that.
+Every round runs each way once, in an order drawn anew; ratios of medians are printed, since seconds say more of the
+machine than of the code. Images are random noise in JPEG of about 76 KB, ten captions each. "CPU" is user and system
+time of a process of its own for each measurement, without what importing costs.
+
+Conditions are the same for all: one process, the files in their order, all of them in the system's cache, nothing left
+to be written by the one before. What differs is said in the name: who hashes, and who brings what is written to disk.
+GNU tar and ShardWriter do neither by themselves. build_images does both; with the hashes left out, and with the syncs
+left out too, it is also measured. With ``--folder /dev/shm`` no disk has a part in it.
 
     python -m benchmarks.shards [--images 4000] [--rounds 3]
     python -m benchmarks.shards --memory [--many 1000000]
 """
 
 import argparse
+import gc
 import hashlib
 import io
 import json
 import os
+import random
 import resource
 import shutil
 import statistics
@@ -25,13 +31,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import webdataset
 from PIL import Image
 
-from captioner.shards import ImageItem, build_captions, build_images, join_captions, tar
+from captioner.shards import ImageItem, build_captions, build_images, image_shard, join_captions, tar
 
 PER_SHARD = 1000
 
@@ -72,17 +79,25 @@ def prepared(key: str) -> dict[str, Any]:
     return {**RECORDS[int(key[-7:]) % 836]}
 
 
-def plain_tars(data: Path, out: Path, count: int) -> None:
-    """The tar writer alone: no hashes, no manifest, no decoder."""
-    out.mkdir()
-    names = [f"{i:07d}.jpg" for i in range(count)]
-    for start in range(0, count, PER_SHARD):
-        with (out / f"{start}.tar").open("wb", buffering=0) as file:
-            writer = tar.Writer(file)
-            for name in names[start : start + PER_SHARD]:
-                writer.add(name, (data / name).read_bytes())
-            writer.finish()
-            os.fsync(file.fileno())
+class NoHash:
+    """Takes the place of a hash that costs nothing."""
+
+    def __init__(self, data: object = b"") -> None:
+        pass
+
+    def update(self, data: object) -> None:
+        pass
+
+    def hexdigest(self) -> str:
+        return "0" * 64
+
+
+def build_unhashed(data: Path, out: Path, count: int, *, sync: bool) -> None:
+    """Build as ever, but hash nothing; for a process that ends with it."""
+    vars(image_shard)["hashlib"] = SimpleNamespace(sha256=NoHash)
+    if not sync:
+        vars(os)["fsync"] = lambda _: None
+    build_images(items(data, count), out, dataset="bench", decode_check=False)
 
 
 def read_and_hashed(data: Path, count: int) -> None:
@@ -113,8 +128,17 @@ def shard_writer(data: Path, out: Path, count: int) -> None:
             writer.write({"__key__": item.key, "jpg": item.path.read_bytes()})
 
 
-def shard_writer_durable(data: Path, out: Path, count: int) -> None:
-    shard_writer(data, out, count)
+def shard_writer_pairs(data: Path, out: Path, count: int) -> None:
+    """Images with their captions beside them, as one writes them with it."""
+    out.mkdir()
+    with webdataset.ShardWriter(f"{out}/%06d.tar", maxcount=PER_SHARD, verbose=0) as writer:
+        for item in items(data, count):
+            writer.write({"__key__": item.key, "jpg": item.path.read_bytes(), "captions.json": prepared(item.key)})
+
+
+def to_disk(work: Callable[[], object], out: Path) -> None:
+    """Bring to disk what is written."""
+    work()
     for path in out.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -158,12 +182,15 @@ def merge(images: Path, captions: Path, out: Path) -> None:
 def settle(data: Path) -> None:
     """Begin each measurement alike: nothing left to be written by the one before, all images in memory."""
     os.sync()
+    time.sleep(0.5)  # the file system and the machine take back what was deleted, on their own time
     for path in data.iterdir():
         path.read_bytes()
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float, int]:
     """Run in a child process; return wall and CPU seconds, and how much its peak memory grew, in KB."""
+    gc.collect()
+    gc.freeze()  # else the child's collector touches, and so copies, all that was imported
     receive, send = os.pipe()
     child = os.fork()
     if not child:
@@ -248,17 +275,25 @@ def measure(root: Path, count: int, rounds: int, decoded: int) -> None:
         return build_images(items(data, count), root / "images", dataset="bench")
 
     def tar_cf() -> None:
-        subprocess.run(["tar", "cf", root / "work.tar", "-C", root, "data"], check=True)
-        with (root / "work.tar").open("rb") as file:
-            os.fsync(file.fileno())
+        work.mkdir()
+        subprocess.run(["tar", "cf", work / "data.tar", "-C", root, "data"], check=True)
+
+    def pairs() -> None:
+        shard_writer_pairs(data, work, count)
+
+    def writer() -> None:
+        shard_writer(data, work, count)
 
     ways: dict[str, Callable[[], object]] = {
         "tar cf": tar_cf,
-        "tar writer alone": lambda: plain_tars(data, work, count),
-        "build_images, no decode check": images(count, decode=False),
+        "tar cf, to disk": lambda: to_disk(tar_cf, work),
+        "build_images, no hashes, no sync": lambda: build_unhashed(data, work, count, sync=False),
+        "build_images, no hashes": lambda: build_unhashed(data, work, count, sync=True),
+        "build_images": images(count, decode=False),
         "reading, both SHA-256, no writing": lambda: read_and_hashed(data, count),
-        "webdataset.ShardWriter": lambda: shard_writer(data, work, count),
-        "ShardWriter, brought to disk": lambda: shard_writer_durable(data, work, count),
+        "ShardWriter": writer,
+        "ShardWriter, to disk": lambda: to_disk(writer, work),
+        "ShardWriter, images and captions": pairs,
         "build_captions": captions,
         "ShardWriter, captions": lambda: shard_writer_captions(work, count),
         "build_images again": again,
@@ -271,11 +306,12 @@ def measure(root: Path, count: int, rounds: int, decoded: int) -> None:
     }
     found: dict[str, list[tuple[float, float, int]]] = {name: [] for name in ways}
     for number in range(rounds + 1):
-        for name, way in ways.items():
+        order = list(ways)
+        random.Random(number).shuffle(order)  # what one leaves behind is not always another's
+        for name in order:
             settle(data)
-            result = timed(way)
+            result = timed(ways[name])
             shutil.rmtree(work, ignore_errors=True)
-            (root / "work.tar").unlink(missing_ok=True)
             if number:  # the first round warms caches
                 found[name].append(result)
     wall = {name: statistics.median(r[0] for r in results) for name, results in found.items()}
@@ -287,42 +323,35 @@ def measure(root: Path, count: int, rounds: int, decoded: int) -> None:
         number = decoded if name.startswith("decode") else count
         print(f"{name:34} {wall[name]:8.3f} {cpu[name]:8.3f} {wall[name] / number * 1e6:9.1f}")
     print()
-    for text, one, other, by in (
-        ("tar writer alone / tar cf", "tar writer alone", "tar cf", wall),
-        ("tar writer alone / tar cf, CPU", "tar writer alone", "tar cf", cpu),
-        ("build_images, hashes / tar cf", "build_images, no decode check", "tar cf", wall),
-        ("build_images, hashes / tar cf, CPU", "build_images, no decode check", "tar cf", cpu),
-        ("ShardWriter / tar writer alone", "webdataset.ShardWriter", "tar writer alone", wall),
-        ("ShardWriter / build_images", "webdataset.ShardWriter", "build_images, no decode check", wall),
-        (
-            "ShardWriter to disk / build_images",
-            "ShardWriter, brought to disk",
-            "build_images, no decode check",
-            wall,
-        ),
-        (
-            "reading, both SHA-256 / build_images",
-            "reading, both SHA-256, no writing",
-            "build_images, no decode check",
-            wall,
-        ),
-        ("build_captions / build_images", "build_captions", "build_images, no decode check", wall),
-        ("ShardWriter, captions / build_captions", "ShardWriter, captions", "build_captions", wall),
-        ("build_images again / first", "build_images again", "build_images, no decode check", wall),
-        ("read joined / read one tar, CPU", "read images and captions joined", "read one tar with both", cpu),
-        ("read joined / read images only, CPU", "read images and captions joined", "read images", cpu),
+    ours, unhashed = "build_images", "build_images, no hashes"
+    for one, others, by in (
+        (unhashed, ["tar cf, to disk"], 0),
+        (unhashed, ["tar cf"], 0),
+        (ours, ["tar cf, to disk"], 0),
+        (ours, ["tar cf"], 0),
+        (ours, ["tar cf"], 1),
+        ("ShardWriter", ["build_images, no hashes, no sync"], 0),
+        ("ShardWriter", [unhashed], 0),
+        ("ShardWriter, to disk", [unhashed], 0),
+        ("ShardWriter", [ours], 0),
+        ("ShardWriter, to disk", [ours], 0),
+        ("ShardWriter, images and captions", [ours, "build_captions"], 0),
+        ("reading, both SHA-256, no writing", [ours], 0),
+        ("build_captions", [ours], 0),
+        ("ShardWriter, captions", ["build_captions"], 0),
+        ("build_images again", [ours], 0),
+        ("read images and captions joined", ["read one tar with both"], 1),
+        ("read images and captions joined", ["read images"], 1),
     ):
-        ratios = [
-            a / b for a, b in zip(by_round(found[one], by is cpu), by_round(found[other], by is cpu), strict=True)
-        ]
-        print(f"{text:40} {by[one] / by[other]:6.2f}  ({min(ratios):.2f} … {max(ratios):.2f})")
+        above, *below = ([result[by] for result in found[name]] for name in (one, *others))
+        sums = [sum(parts) for parts in zip(*below, strict=True)]
+        ratios = [a / b for a, b in zip(above, sums, strict=True)]
+        text = f"{one} / {' + '.join(others)}{', CPU' if by else ''}"
+        middle = statistics.median(above) / statistics.median(sums)
+        print(f"{text:66} {middle:6.2f}  ({min(ratios):.2f} … {max(ratios):.2f})")
     print()
     digest = hashlib.sha256(b"".join(Path(p).read_bytes() for p in shards_of(root / "captions"))).hexdigest()
     print(f"caption shards: {digest[:16]}; Python {sys.version.split()[0]}, webdataset {webdataset.__version__}")
-
-
-def by_round(results: list[tuple[float, float, int]], cpu: bool) -> list[float]:  # noqa: FBT001
-    return [r[1] if cpu else r[0] for r in results]
 
 
 if __name__ == "__main__":

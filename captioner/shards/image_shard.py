@@ -4,6 +4,7 @@ import hashlib
 import mmap
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,15 +17,19 @@ _PIECE = 1 << 21
 """Bytes of a shard, or more, that are hashed and written at a time. Fewer wake threads too often."""
 _PIECES = 4
 """One is filled while those before it are hashed and written."""
-_ROOM = 1 << 20
-"""Bytes of an image, or fewer, that are read to where they belong, behind whatever a piece holds by then."""
+_ROOM = 1 << 21
+"""An image of not quite so many bytes has room behind whatever a piece holds by then, and is read to where it belongs."""
 
 
 class _Piece:
     """So many bytes of a shard, and the images that begin in it."""
 
     def __init__(self) -> None:
-        self.memory = memoryview(mmap.mmap(-1, _PIECE + _ROOM, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        memory = mmap.mmap(-1, _PIECE + _ROOM, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            with suppress(OSError):  # a kernel without large pages; with them, copying and writing take less
+                memory.madvise(mmap.MADV_HUGEPAGE)
+        self.memory = memoryview(memory)
         self.used = 0
         self.images: list[bytes | memoryview] = []
         self.work: tuple[Future[Any], ...] = ()
