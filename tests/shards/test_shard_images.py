@@ -15,14 +15,18 @@ import tarfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from captioner import atomic
 from captioner.errors import OutputError, ShardError, StorageError
 from captioner.shards import ImageItem, build_images, image_shard, read_manifest, verify
+from captioner.shards import index as key_index
 from captioner.shards.convert import Stored
 from captioner.shards.index import KeyIndex
 from captioner.shards.items import Loaded
@@ -629,6 +633,12 @@ def test_the_key_index_tells_apart_what_is_held_and_what_came_by():
         assert index.held("n1", "s1") == ("no", 0)
         assert all(index.first(f"k{i}") for i in range(5000))
         assert not any(index.first(f"k{i}") for i in range(5000))
+
+
+@given(st.lists(st.integers(0, 30).map(lambda n: f"k{n:02d}" if n % 3 else f"K{n}"), max_size=60))
+def test_the_key_index_tells_first_from_later_in_any_order(keys):
+    with mock.patch.object(key_index, "_TOGETHER", 4), KeyIndex() as index:
+        assert [index.first(key) for key in keys] == [key not in keys[:i] for i, key in enumerate(keys)]
 
 
 def test_the_key_index_counts_the_images_of_a_file_with_several():
