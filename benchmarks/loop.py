@@ -25,7 +25,7 @@ from pathlib import Path
 import aiohttp
 
 from benchmarks._stub import stub
-from captioner.engines import Message, Request, Sampling
+from captioner.engines import Request, Sampling
 from captioner.engines.capabilities import Capabilities
 from captioner.engines.openai import OpenAIEngine, OpenAISettings
 from captioner.generate import Generator, LoopSettings
@@ -56,14 +56,12 @@ def accept_all(_: Triplet, captions: Sequence[str], __: Sequence[str]) -> list[C
     return [CheckedCaption(caption, accepted=True) for caption in captions]
 
 
-def questions(all_triplets: list[Triplet]) -> list[Request]:
-    """Return the first question about each triplet, as the loop asks it."""
-    prompt = load_prompt("template")
-    made = []
-    for i, triplet in enumerate(all_triplets):
-        messages: tuple[Message, ...] = prompt.render(SCHEMA, triplet, 10)
-        made.append(Request(f"k{i}", messages, triplet, 10, Sampling(0.8, None, 800, i)))
-    return made
+def questions(asked: list[Triplet], folder: str) -> list[Request]:
+    """Return the first question about each triplet, exactly as the loop asks it."""
+    with Ledger(Path(folder) / "questions.sqlite", "run") as ledger:
+        ledger.add_triplets(asked)
+        generator = Generator(SCHEMA, load_prompt("template"), engine_for("http://127.0.0.1:1", 1), ledger, SETTINGS)
+        return [request for o in ledger.open_triplets() if (request := generator.next_request(o)) is not None]
 
 
 async def bare(url: str, concurrency: int, bodies: list[dict[str, object]]) -> None:
@@ -114,11 +112,11 @@ def cpu() -> tuple[float, float]:
 def measure(latency: float, count: int, concurrency: int, rounds: int) -> dict[str, tuple[float, float, float]]:
     """Return of each client: CPU ms a request, of which in other processes, and requests a second; medians."""
     asked = triplets(count)
-    requests = questions(asked)
     plain = Capabilities("stub", "auto", {})
-    bodies = [json.loads(plain.body(r)) for r in requests]
     figures: dict[str, list[tuple[float, float, float]]] = {}
     with stub(answers(), latency) as url, tempfile.TemporaryDirectory() as folder:
+        requests = questions(asked, folder)
+        bodies = [json.loads(plain.body(r)) for r in requests]
         clients: dict[str, Callable[[int], Awaitable[None]]] = {
             "bare aiohttp": lambda n: bare(url, concurrency, bodies[:n]),
             "engine": lambda n: engine_alone(url, concurrency, requests[:n]),

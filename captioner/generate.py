@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import islice
 from json.encoder import encode_basestring as _quoted
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from captioner.agreement.sets import NEAR_DUPLICATE
 from captioner.answers import MAX_CAPTION, answer_schema, encodable
@@ -100,8 +100,7 @@ class Limits:
     judge_price: Price = field(default_factory=Price)
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
+class _Work(NamedTuple):
     """An open triplet, with its captions that were accepted before."""
 
     open: OpenTriplet
@@ -173,7 +172,8 @@ class Generator:
         self._barren: list[str] | None = []
         self._schemas: dict[tuple[int, float | None, int], tuple[dict[str, Any], str]] = {}
         self._asked: dict[str, _Asked] = {}
-        self._system = "", sha256()
+        self._unused = sha256()  # OpenSSL looks long for what a new one is; a copy is made at once
+        self._system = "", self._unused
         # Answers that are recorded, and that nobody has looked at yet.
         self._came_in: list[tuple[_Asked, Answer]] = []
         self._unjudged: list[_Unjudged] = []
@@ -346,7 +346,7 @@ class Generator:
         if asked is not None:
             if answer.refused and any(work.open.round for work in asked.waiting):
                 # What a repair quotes may make it too long, or not allowed: the next round asks in another way.
-                answer = replace(answer, finish_reason="refused")
+                answer = answer._replace(finish_reason="refused")
             self._came_in.append((asked, self._keep(answer, asked.request, self.limits.price)))
 
     def _keep(self, answer: Answer, request: Request, price: Price) -> Answer:
@@ -553,7 +553,9 @@ class Generator:
         temperature = self.settings.temperature(open_.round)
         sampling = Sampling(temperature, base.top_p, base.max_tokens, seed, answers)
         schema, rest = self._schema_of(count, temperature, answers)
-        key = sha256(f"{asked} {rest}".encode()).hexdigest()[:16]
+        key_hash = self._unused.copy()
+        key_hash.update(f"{asked} {rest}".encode())
+        key = key_hash.hexdigest()[:16]
         return Request(f"r{key}", messages, open_.triplet, count, sampling, schema)
 
     def _schema_of(self, count: int, temperature: float | None, answers: int) -> tuple[dict[str, Any], str]:
@@ -578,7 +580,7 @@ class Generator:
         written = write_captions(self.schema, open_.triplet, wanted, seed=seed, avoid=work.earlier)
         missing = self.settings.captions - len(work.earlier)
         checked = self.check.captions(open_.triplet, written, work.earlier)
-        filled = [replace(c, source="rules", original=None) for c in checked if c.accepted][:missing]
+        filled = [c._replace(source="rules", original=None) for c in checked if c.accepted][:missing]
         status: Status = "filled" if len(filled) == missing else "incomplete"
         self.ledger.add_attempt(open_, Attempt(open_.round, "fill", None, (), tuple(filled)).packed(), status)
 

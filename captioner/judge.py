@@ -7,7 +7,7 @@ object that quotes words of the caption; any other is noted and changes nothing.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
@@ -105,7 +105,7 @@ class CaptionJudge:
         """Return a caption with the judge's verdict among its issues, as code ``judged``; refused if it disagrees."""
         issue = opinion(caption.caption, answer)
         accepted = caption.accepted and issue["level"] != "error"
-        return replace(caption, accepted=accepted, issues=(*caption.issues, issue))
+        return caption._replace(accepted=accepted, issues=(*caption.issues, issue))
 
 
 def opinion(caption: str, answer: Answer) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,8 @@ class Prompt:
             raise PromptError(f"{self._where(e)}: {e.message}") from None
         except jinja2.TemplateNotFound as e:
             raise PromptError(f"{path}: extends or includes {e.name!r}, which is in no prompts folder") from None
+        self._system_sees = self._seen_by("system")
+        self._system: tuple[list[Any], Message] | None = None
         missing = [b for b in self.BLOCKS if b not in self._blocks]
         if missing:
             raise PromptError(
@@ -105,8 +107,7 @@ class Prompt:
         Raises:
             PromptError: the template failed, such as on a name that does not exist.
         """
-        context = context_of(schema, triplet, count, library or load_library(), self._findings)
-        return (Message("system", self._render("system", context)), Message("user", self._render("user", context)))
+        return self._opening(context_of(schema, triplet, count, library or load_library(), self._findings))
 
     def render_repair(
         self,
@@ -125,13 +126,20 @@ class Prompt:
             PromptError: the template failed.
         """
         context = context_of(schema, triplet, count, library or load_library(), self._findings)
-        first = (Message("system", self._render("system", context)), Message("user", self._render("user", context)))
+        first = self._opening(context)
         context |= {"failures": list(failures), "accepted": list(accepted)}
         return (*first, Message("assistant", answer), Message("user", self._render("repair", context)))
 
-    def _render(self, block: str, context: Mapping[str, Any]) -> str:
-        scope = self._template.new_context(dict(context))
-        scope.blocks = {name: list(chain) for name, chain in self._blocks.items()}
+    def _opening(self, context: dict[str, Any]) -> tuple[Message, Message]:
+        seen = [context[name] for name in self._system_sees]
+        if self._system is None or self._system[0] != seen:  # it is nearly always the same
+            self._system = seen, Message("system", self._render("system", context))
+        return self._system[1], Message("user", self._render("user", context))
+
+    def _render(self, block: str, context: dict[str, Any]) -> str:
+        # What the template's own new_context() does, without what only a whole template needs.
+        scope = jinja2.runtime.Context(self._environment, context, self._template.name, {})
+        scope.blocks = self._blocks
         try:
             return "".join(scope.blocks[block][0](scope)).strip()
         except jinja2.TemplateError as e:
@@ -175,6 +183,23 @@ class Prompt:
                     self._environment.get_template(reference)
                     todo.append(reference)
 
+    def _seen_by(self, block: str) -> tuple[str, ...]:
+        """Return the names of the context that a block may look at; all where it takes in other blocks or templates."""
+        names: set[str] = set()
+        todo, done = {block}, set[str]()
+        while todo:
+            done.add(wanted := todo.pop())
+            for name, source in self.sources.items():
+                for found in self._environment.parse(source, name).find_all(jinja2.nodes.Block):
+                    if found.name != wanted:
+                        continue
+                    inside = list(found.find_all(jinja2.nodes.Node))
+                    names |= {n.name for n in inside if isinstance(n, jinja2.nodes.Name)}
+                    if "self" in names or any(isinstance(n, _TAKE_IN) for n in inside):
+                        return _ASKED_WITH
+                    todo |= {n.name for n in inside if isinstance(n, jinja2.nodes.Block)} - done
+        return tuple(name for name in _ASKED_WITH if name in names)
+
     def _load(self, name: str) -> str | None:
         """Read a template: this prompt's own folder first, then the user's and the shipped ``prompts/``."""
         if "/" in name or "\\" in name:
@@ -196,12 +221,9 @@ class Prompt:
         return f"{self._file_of(error.name or self.path.name)}:{error.lineno}"
 
 
-CONTEXT_NAMES = frozenset(
-    {
-        *("dataset", "modality", "view", "anatomy", "findings", "negatives", "attributes", "k"),
-        *("failures", "accepted"),
-    }
-)
+_ASKED_WITH = ("dataset", "modality", "view", "anatomy", "findings", "negatives", "attributes", "k")
+_TAKE_IN = (jinja2.nodes.Include, jinja2.nodes.Import, jinja2.nodes.FromImport)
+CONTEXT_NAMES = frozenset({*_ASKED_WITH, "failures", "accepted"})
 
 
 class _Environment(ImmutableSandboxedEnvironment):

@@ -47,6 +47,24 @@ def test_the_system_message_is_the_same_for_every_triplet_so_that_servers_can_ca
     assert prompt.render(SCHEMA, TRIPLET, 10)[0] == prompt.render(SCHEMA, other, 3)[0]
 
 
+@pytest.mark.parametrize(
+    "style",
+    [
+        "{{ findings | map(attribute='name') | join }}",
+        "{% for finding in findings %}{{ finding.name }}{% endfor %}",
+        "{{ self.facts() }}",
+        "{% include '_own.j2' %}",
+        "{% block inner %}{{ attributes.view }}{% endblock %}",
+    ],
+)
+def test_a_system_message_that_speaks_of_the_triplet_speaks_of_each(tmp_path, style):
+    (tmp_path / "_own.j2").write_text("{{ findings[0].name }}", encoding="utf-8")
+    prompt = styled(tmp_path, style)
+    others = [TRIPLET, make_triplet(SCHEMA, Labels(("Normal",)), attributes={"view": "PA"}), TRIPLET]
+    first, second, third = [prompt.render(SCHEMA, t, 10)[0].content for t in others]
+    assert first == third != second
+
+
 def test_a_repair_shows_the_refused_caption_why_and_what_is_already_accepted():
     messages = load_prompt("plain").render_repair(
         SCHEMA,

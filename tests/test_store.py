@@ -1,6 +1,7 @@
 """The ledger: what is committed stays, and what a run is."""
 
 import contextlib
+import json
 import sqlite3
 from itertools import islice
 
@@ -122,7 +123,8 @@ def test_the_question_is_recorded_with_its_answer_and_without_the_system_message
     with Ledger(path, "run1") as ledger:
         ledger.add_answer(Answer("rkey", "{}"), REQUEST)
     with contextlib.closing(sqlite3.connect(path)) as db:
-        assert db.execute("SELECT key, messages, seed FROM answers").fetchall() == [("rkey", '[["user", "short"]]', 7)]
+        ((key, messages, seed),) = db.execute("SELECT key, messages, seed FROM answers")
+    assert (key, json.loads(messages), seed) == ("rkey", [["user", "short"]], 7)
 
 
 def test_answers_are_kept_at_once_when_that_is_asked_for_and_all_that_waits_with_them(path):

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
@@ -311,7 +311,7 @@ class _Run:
             before = tuple(i for i in caption.issues if i["code"] != "judged")
             if len(before) == len(caption.issues):
                 continue
-            key = self.judge.request(triplet, replace(caption, issues=before)).key
+            key = self.judge.request(triplet, caption._replace(issues=before)).key
             if key not in self.opinions and (answer := ledger.answer(key)) is not None:
                 self.opinions.add(key)
                 self.cost += self.judge_price.of(answer.prompt_tokens, answer.completion_tokens)

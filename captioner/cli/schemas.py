@@ -64,7 +64,7 @@ def prompt_show(
     triplet = make_triplet(loaded, Labels(parse_labels(labels, loaded)), attributes=pairs)
     messages = load_prompt(prompt).render(loaded, triplet, count)
     if as_json:
-        body = {"messages": [asdict(m) for m in messages], "response_schema": answer_schema(count)}
+        body = {"messages": [m._asdict() for m in messages], "response_schema": answer_schema(count)}
         print_json(body | {"triplet": asdict(triplet)})
         return
     for message in messages:

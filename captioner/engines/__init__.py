@@ -7,7 +7,7 @@ what went wrong. It knows nothing of labels: only the built-in writer looks at a
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ValidationError
 
@@ -23,8 +23,7 @@ SEPARATOR = "\x1e"
 """Stands between several answers to one question, as in JSON text sequences (RFC 7464); JSON itself cannot hold it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One message of a chat."""
 
     role: str
@@ -68,8 +67,7 @@ class Request:
     answer_schema: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What came back for one request.
 
     Attributes:

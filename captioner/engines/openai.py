@@ -238,8 +238,7 @@ class OpenAIEngine:
                 texts.append(completion.text)
         text = SEPARATOR.join(texts) or None
         silence = None if text else drawn.silence
-        return replace(
-            drawn,
+        return drawn._replace(
             text=text,
             silence=silence,
             prompt_tokens=prompt_tokens,
