@@ -24,12 +24,8 @@ def check(
     target: Annotated[
         Path, typer.Option("--output", help="Where the verdicts go: JSONL, CSV or Parquet; - is JSONL into a pipe.")
     ],
-    labels: Annotated[
-        str, typer.Option("--labels-column", "--labels", help="Name of the column of labels.")
-    ] = "labels",
-    caption: Annotated[
-        str, typer.Option("--caption-column", "--caption", help="Name of the column of captions.")
-    ] = "caption",
+    labels: Annotated[str, typer.Option("--labels-column", help="Name of the column of labels.")] = "labels",
+    caption: Annotated[str, typer.Option("--caption-column", help="Name of the column of captions.")] = "caption",
     min_agreement: Annotated[
         float | None, typer.Option(min=0, max=1, help="Exit with 1 if a smaller share of the captions agrees.")
     ] = None,

@@ -25,7 +25,11 @@ def kind_of(name: str) -> Kind:
             return kind
     if path.is_file():
         content = read_yaml(path, PipelineError)
-        if not isinstance(content, dict) or "schema" in content or "tables" not in content:
+        if not isinstance(content, dict):
+            raise UsageError(
+                f"{name}: neither a pipeline nor a schema. To describe a label table: captioner schema new {name}"
+            )
+        if "schema" in content or "tables" not in content:
             return "pipelines"
         return "label_schemas" if "classes" in content else "text_schemas"
     known = {known for kind in KINDS for known in resources.names(kind)}

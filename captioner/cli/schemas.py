@@ -22,7 +22,10 @@ schema_app = typer.Typer(
 
 @prompt_app.command("list")
 def prompt_list() -> None:
-    """List the prompts that there are."""
+    """List the prompts that there are.
+
+    Example: captioner prompt list
+    """
     from captioner import resources
     from captioner.prompts import load_prompt
 
@@ -76,8 +79,7 @@ def prompt_show(
 def schema_list(as_json: JsonFlag = False) -> None:
     """List the datasets that are described: those with labels, and those that have texts of their own.
 
-    A wide terminal also shows titles, terms of use, and what the description was read against: the dataset's own table, or
-    one that was made by its documentation. With --json also where the facts are from.
+    A wide terminal also shows titles, terms of use, and what the description was read against: the dataset's own table, or one that was made by its documentation. With --json also where the facts are from.
 
     Example: captioner schema list
     """

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from captioner.cli.console import JsonFlag, count, err, make_folder_of, out, print_json, reporter, stoppable
+from captioner.errors import UsageError
 from captioner.storage import local, matching, place
 
 shards_app = typer.Typer(help="Image shards, caption shards, and whether they are whole.", no_args_is_help=True)
@@ -36,8 +37,7 @@ def shards_build(
 ) -> None:
     """Write the image shards of a dataset alone; runs then add captions beside them.
 
-    Images keep their bytes, unless an option asks for a change and they need it. Runs into the same folder then take the
-    same settings: --set shards.max_side=512.
+    Images keep their bytes, unless an option asks for a change and they need it. Runs into the same folder then take the same settings: --set shards.max_side=512.
 
     Example: captioner shards build chestxray14 --data ~/nih --out out/chestxray14
 
@@ -105,6 +105,7 @@ def shards_captions(
     """
     from captioner.recaption import rewrite_captions
 
+    _be_there(folder, "a run's folder, OUT/runs/RUN")
     with stoppable():
         done = rewrite_captions(folder, data=data)
     shards = f"{count(done.captioned, 'image')} in {count(done.shards, 'shard')} ({done.written:,} written now)"
@@ -178,6 +179,7 @@ def shards_export(
     """
     from captioner.shards.exporting import export_as
 
+    _be_there(folder, "an output folder")
     make_folder_of(target)
     with stoppable():
         report = export_as(name, folder, target, run=run, skip=skip, license_url=license_url, url=url)
@@ -200,3 +202,8 @@ def shards_join(
     from captioner.shards.scheme import copy_url
 
     copy_url(url, sys.stdout.buffer)
+
+
+def _be_there(folder: Path, what: str) -> None:
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder. Give {what}.")

@@ -35,7 +35,11 @@ def captions_of(out: Path, run: str | None) -> Path:
     if run is None and len(runs) == 1:
         run = runs[0]
     if run not in runs:
-        known = f"it has: {', '.join(runs)}." if runs else "it has none."
+        if not runs:
+            raise UsageError(
+                f"{out}: no caption shards of any run in this folder. Give an output folder (OUT/runs/RUN)."
+            )
+        known = f"it has: {', '.join(runs)}."
         wrong = "name a run of this folder" if run is None else f"no caption shards of a run {run!r}"
         raise UsageError(f"{out}: {wrong}; {known}{did_you_mean(run or '', runs)}")
     return out / "runs" / run / "captions"
