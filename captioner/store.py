@@ -54,7 +54,7 @@ CREATE INDEX triplets_failed ON triplets (position) WHERE status = 'failed';
 CREATE TABLE answers (
     number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, messages TEXT, seed INTEGER, text TEXT, finish_reason TEXT, error TEXT,
     prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, seconds REAL NOT NULL, attempts INTEGER NOT NULL,
-    model TEXT, received REAL NOT NULL
+    model TEXT, received REAL NOT NULL, cached_tokens INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX answers_failed ON answers (number) WHERE error IS NOT NULL;
 CREATE TABLE attempts (
@@ -68,7 +68,8 @@ _SETTINGS = ("journal_mode = WAL", "synchronous = NORMAL", "wal_autocheckpoint =
 _READ_AHEAD = 256
 
 
-_ANSWER = "key, text, finish_reason, error, prompt_tokens, completion_tokens, seconds, attempts, model"
+_ANSWER = "key, text, finish_reason, error, prompt_tokens, completion_tokens, seconds, attempts, model, cached_tokens"
+_NEW_ANSWER = f"{_ANSWER.replace('key,', 'key, messages, seed,')}, received"
 _ATTEMPT = "round, kind, key, problems, captions"
 
 
@@ -177,6 +178,7 @@ class Totals:
         by_code: code of refusal → captions.
         by_source: who wrote the accepted captions → number.
         by_error: why requests got no answer, the five most frequent reasons.
+        cached_tokens: of the prompts', those that a server had read before.
     """
 
     triplets: dict[str, int]
@@ -191,6 +193,7 @@ class Totals:
     by_code: dict[str, int]
     by_source: dict[str, int]
     by_error: dict[str, int]
+    cached_tokens: int = 0
 
 
 class Ledger:
@@ -213,6 +216,7 @@ class Ledger:
         self._new_answers: dict[str, tuple[Any, ...]] = {}
         self._new_attempts: list[tuple[Any, ...]] = []
         self._new_states: list[tuple[Any, ...]] = []
+        self._answer = _ANSWER
         if read_only and not path.is_file():
             raise OutputError(f"{path}: no such ledger")
         with self._storage():
@@ -248,6 +252,12 @@ class Ledger:
                 self.set_meta("run", run or "")
         elif version != _FORMAT:
             raise OutputError(f"{self.path}: a ledger of format {version}; this version of captioner writes {_FORMAT}.")
+        if not self._db.execute("SELECT 1 FROM pragma_table_info('answers') WHERE name = 'cached_tokens'").fetchone():
+            # Written before what was read from a cache was kept.
+            if read_only:
+                self._answer = _ANSWER.replace("cached_tokens", "0")
+            else:
+                self._db.execute("ALTER TABLE answers ADD COLUMN cached_tokens INTEGER NOT NULL DEFAULT 0")
         if not read_only:
             for setting in _SETTINGS:
                 self._db.execute(f"PRAGMA {setting}")
@@ -345,7 +355,7 @@ class Ledger:
         """Write what waits, each kind of row in one go."""
         for statement, rows in (
             (
-                "INSERT OR REPLACE INTO answers VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT OR REPLACE INTO answers ({_NEW_ANSWER}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 self._new_answers.values(),
             ),
             ("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?)", self._new_attempts),
@@ -412,9 +422,9 @@ class Ledger:
         with self.transaction():
             lost = self._db.execute(
                 "SELECT count(*), coalesce(sum(attempts), 0), coalesce(sum(prompt_tokens), 0), "
-                "coalesce(sum(completion_tokens), 0) FROM answers WHERE error IS NOT NULL AND finish_reason IS NULL"
+                "coalesce(sum(completion_tokens), 0), coalesce(sum(cached_tokens), 0) FROM answers WHERE error IS NOT NULL AND finish_reason IS NULL"
             ).fetchone()
-            names = ("requests", "sent", "prompt_tokens", "completion_tokens")
+            names = ("requests", "sent", "prompt_tokens", "completion_tokens", "cached_tokens")
             self._count_in(dict(zip(names, lost, strict=True)) | {"errors": lost[0]}, -1)
             self._db.execute("DELETE FROM answers WHERE error IS NOT NULL AND finish_reason IS NULL")
             failed = self._db.execute("UPDATE triplets SET status = 'open' WHERE status = 'failed'").rowcount
@@ -425,7 +435,7 @@ class Ledger:
         with self.transaction():
             self._db.execute("DELETE FROM attempts")
             self._db.execute("UPDATE triplets SET status = 'open', round = 0, accepted = 0")
-            kept = ("requests", "sent", "errors", "prompt_tokens", "completion_tokens")
+            kept = ("requests", "sent", "errors", "prompt_tokens", "completion_tokens", "cached_tokens", "cost")
             self._counts = {name: self._counts[name] for name in kept if name in self._counts}
             self._count_in({"status open": self._db.execute("SELECT count(*) FROM triplets").fetchone()[0]})
 
@@ -462,7 +472,7 @@ class Ledger:
         new = self._new_answers.get(key)
         if new is not None:
             return Answer(new[0], *new[3:-1])
-        row = self._db.execute(f"SELECT {_ANSWER} FROM answers WHERE key = ?", (key,)).fetchone()
+        row = self._db.execute(f"SELECT {self._answer} FROM answers WHERE key = ?", (key,)).fetchone()
         return None if row is None else Answer(*row)
 
     def times(self) -> dict[str, tuple[float, float]]:
@@ -490,7 +500,7 @@ class Ledger:
     def answers(self, keys: Sequence[str]) -> dict[str, Answer]:
         """Return the answers to requests, of those that have come."""
         found = {key: answer for key in keys if key in self._new_answers and (answer := self.answer(key))}
-        rows = self._db.execute(f"SELECT {_ANSWER} FROM answers WHERE key IN ({','.join('?' * len(keys))})", keys)
+        rows = self._db.execute(f"SELECT {self._answer} FROM answers WHERE key IN ({','.join('?' * len(keys))})", keys)
         return found | {row[0]: Answer(*row) for row in rows}
 
     def add_answer(self, answer: Answer, request: Request, cost: float = 0.0) -> None:
@@ -505,7 +515,7 @@ class Ledger:
         self._new_answers[answer.key] = (
             *(answer.key, _json(messages), request.sampling.seed, answer.text),
             *(answer.finish_reason, answer.error, answer.prompt_tokens, answer.completion_tokens),
-            *(answer.seconds, answer.attempts, answer.model, time.time()),
+            *(answer.seconds, answer.attempts, answer.model, answer.cached_tokens, time.time()),
         )
         counts = self._counts
         for name, number in (
@@ -514,6 +524,7 @@ class Ledger:
             ("errors", answer.error is not None),
             ("prompt_tokens", answer.prompt_tokens),
             ("completion_tokens", answer.completion_tokens),
+            ("cached_tokens", answer.cached_tokens),
             ("cost", round(cost * _COST)),  # whole numbers: their sum does not depend on the order
         ):
             counts[name] = counts.get(name, 0) + number
@@ -614,6 +625,7 @@ class Ledger:
             by_code=dict(sorted(group("code "), key=lambda item: -item[1])),
             by_source=dict(group("source ")),
             by_error=by_error,
+            cached_tokens=counts.get("cached_tokens", 0),
         )
 
 

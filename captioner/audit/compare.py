@@ -285,7 +285,7 @@ class _Run:
                 self.tokens[0] += answer.prompt_tokens
                 self.tokens[1] += answer.completion_tokens
                 self.seconds += answer.seconds
-                self.cost += self.price.of(answer.prompt_tokens, answer.completion_tokens)
+                self.cost += self.price.of(answer.prompt_tokens, answer.completion_tokens, answer.cached_tokens)
         self._add_opinions(ledger, triplet, [c for a in attempts for c in a.captions])
         asked = [a for a in attempts if a.kind != "fill"]
         captions = asked[0].captions if asked else ()
@@ -314,7 +314,7 @@ class _Run:
             key = self.judge.request(triplet, caption._replace(issues=before)).key
             if key not in self.opinions and (answer := ledger.answer(key)) is not None:
                 self.opinions.add(key)
-                self.cost += self.judge_price.of(answer.prompt_tokens, answer.completion_tokens)
+                self.cost += self.judge_price.of(answer.prompt_tokens, answer.completion_tokens, answer.cached_tokens)
 
     def figures(self) -> RunFigures:
         counts = Counts(Settings(examples=0))
@@ -346,7 +346,10 @@ class _Run:
 
 def _price(spec: Mapping[str, Any]) -> Price:
     price = spec.get("price") or {}
-    return Price(float(price.get("input") or 0), float(price.get("output") or 0))
+    cached = price.get("cached_input")
+    return Price(
+        float(price.get("input") or 0), float(price.get("output") or 0), None if cached is None else float(cached)
+    )
 
 
 def together(spans: Iterable[tuple[float, float]]) -> float:

@@ -77,7 +77,8 @@ def _print_labelled(row: dict[str, Any]) -> None:
     refused = f" ({counts(row['by_code'])})" if row["by_code"] else ""
     out.print(f"  triplets    {counts(row['triplets'])}")
     out.print(f"  captions    {row['accepted']:,} accepted, {row['rejected']:,} refused{refused}")
-    tokens = f"{row['prompt_tokens']:,} tokens in, {row['completion_tokens']:,} tokens out"
+    cached = f" ({row['cached_tokens']:,} from a cache)" if row["cached_tokens"] else ""
+    tokens = f"{row['prompt_tokens']:,} tokens in{cached}, {row['completion_tokens']:,} tokens out"
     cost = f", cost {row['cost']:,.2f}" if row["cost"] else ""
     retries = row["sent"] - row["requests"]
     out.print(f"  requests    {row['requests']:,} answered, {retries:,} sent again, {tokens}{cost}")

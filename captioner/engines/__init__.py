@@ -77,7 +77,7 @@ class Answer(NamedTuple):
         finish_reason: ``"stop"``, ``"length"``, ``"content_filter"`` … as the server says it.
         error: what went wrong when there is no text, in one line, without secrets.
         prompt_tokens, completion_tokens: as the server counts them; 0 when it does not.
-        cached_tokens: of the prompt's, those that the server had read before; not kept in the ledger.
+        cached_tokens: of the prompt's, those that the server had read before.
         refused: there is no text because the question is refused as it is, such as one that is too long: asked once more, it
             would be again.
         seconds: wall time of the request, retries included.
