@@ -16,7 +16,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from benchmarks import _peers as peers
 from captioner import resources
@@ -71,8 +70,8 @@ def gold(path: Path) -> None:
     )
 
 
-def _cues() -> tuple[dict[str, Any], list[int]]:
-    trie: dict[str, Any] = {}
+def _cues() -> tuple[vb.Node, list[int]]:
+    trie = vb.Node()
     kinds: list[int] = []
     for kind, text in lexicon.CUES.items():
         for wording in text.split("|"):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from captioner.agreement import form, surroundings, unknown
 from captioner.agreement.compiling import compile_vocabulary
-from captioner.agreement.context import Context, context_of
+from captioner.agreement.context import Context, Setting, context_of, setting_of
 from captioner.agreement.issues import Issue, Verdict
 from captioner.agreement.judge import Judge
 from captioner.agreement.reader import read
@@ -46,8 +46,9 @@ class Checker:
         if vocabulary is None:
             vocabulary = _compiled[key] = compile_vocabulary(schema, self.library)
         self.vocabulary = vocabulary
-        self._contexts: dict[tuple[int, ...], Context] = {}
-        self._labels: dict[str, int] = {}
+        self._passed = Verdict("agree", (), self.version)
+        self._contexts: dict[tuple[str, ...], Context] = {}
+        self._settings: dict[tuple[frozenset[str], frozenset[str]], Setting] = {}
         self._wordings: dict[int, tuple[str, ...]] = {}
 
     def __reduce__(self) -> tuple[type["Checker"], tuple[LabelSchema, Library]]:
@@ -73,8 +74,8 @@ class Checker:
         Raises:
             SchemaError: a label is not in the schema.
         """
-        context = self._context(tuple(dict.fromkeys([self._label(label) for label in labels])))
-        denied = [self._label(label) for label in negatives]
+        context = self._context(tuple(labels))
+        denied = frozenset(map(self._label, negatives))
         issues: list[Issue] = []
         if len(caption) > form.LIMIT:
             self._form(issues, "too_long", None, caption)
@@ -97,6 +98,8 @@ class Checker:
                 surroundings.judge(judge, attributes or {}, self.schema.attributes)
                 unknown.judge(judge, attributes or {})
                 issues += judge.issues
+        if not issues:
+            return self._passed
         if len(issues) > 1:
             issues.sort(key=lambda i: (_ORDER[i.level], i.span or (-1, -1)))
         bad = any(i.level == "error" for i in issues)
@@ -109,20 +112,25 @@ class Checker:
             issues.append(Issue("not_a_caption", level, None, span, text, None, kind, form.FIXES[kind]))
 
     def _label(self, label: str) -> int:
-        index = self._labels.get(label)
-        if index is None:
-            index = self.vocabulary.by_code[self.schema.resolve(label).code]
-            if len(self._labels) < _CONTEXTS:
-                self._labels[label] = index
-        return index
+        return self.vocabulary.by_code[self.schema.resolve(label).code]
 
-    def _context(self, labels: tuple[int, ...]) -> Context:
+    def _context(self, labels: tuple[str, ...]) -> Context:
         context = self._contexts.get(labels)
         if context is None:
-            context = context_of(labels, self.vocabulary, self.library)
-            if len(self._contexts) < _CONTEXTS:
-                self._contexts[labels] = context
+            if len(self._contexts) == _CONTEXTS:
+                self._settings.clear()
+                self._contexts.clear()  # the captions of one image come together: what is old will hardly come again
+            indices = tuple(dict.fromkeys(map(self._label, labels)))
+            context = self._contexts[labels] = context_of(indices, self.vocabulary, self._setting(indices))
         return context
+
+    def _setting(self, labels: tuple[int, ...]) -> Setting:
+        meanings = [self.vocabulary.meanings[i] for i in labels]
+        key = frozenset(m.modality for m in meanings), frozenset(m.anatomy for m in meanings)
+        setting = self._settings.get(key)
+        if setting is None:
+            setting = self._settings[key] = setting_of(*key, self.vocabulary, self.library)
+        return setting
 
     def _accept(self, label: int) -> tuple[str, ...]:
         found = self._wordings.get(label)

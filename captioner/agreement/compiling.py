@@ -20,6 +20,7 @@ from captioner.agreement.vocabulary import (
     STRUCTURE,
     TRIGGER,
     Meaning,
+    Node,
     Scale,
     Term,
     Vocabulary,
@@ -61,11 +62,15 @@ _MODIFIER_STOP = frozenset(
 )
 
 
+_SIGNS = frozenset(".,-:;()/")
+"""What words may be set apart by, and no word itself."""
+
+
 class _Builder:
     def __init__(self, schema: LabelSchema, library: Library) -> None:
         self.schema = schema
         self.library = library
-        self.trie: dict[str, Any] = {}
+        self.trie = Node()
         self.meanings: list[Meaning] = []
         self.terms: dict[tuple[Words, ...], dict[str, Any]] = {}
         self.structures: dict[Words, dict[int, frozenset[Words] | None]] = {}
@@ -150,9 +155,13 @@ class _Builder:
             abnormal=abnormal,
             cues=cues,
             by_code={m.code: i for i, m in enumerate(self.meanings) if m.code is not None},
+            steps={
+                group: tuple(i for i, m in enumerate(self.meanings) if m.group == group and m.code is not None)
+                for group in {m.group for m in self.meanings if m.code is not None and m.group}
+            },
             places=places,
             dataset_words=frozenset(self._dataset_words()),
-            known=_ordinary(self.library.ordinary) | words_of(self.trie),
+            known=_ordinary(self.library.ordinary) | words_of(self.trie) | _SIGNS,
             said=said,
             signalled=signalled,
             by_concept={
@@ -534,7 +543,7 @@ class _Builder:
     def _dataset_words(self) -> Iterator[Words]:
         for text in (self.schema.id, self.schema.title.partition(",")[0]):
             words = phrase(text.replace("_", " "))
-            single = len(words) == 1 and len(words[0]) > 3 and words[0] not in self.trie
+            single = len(words) == 1 and len(words[0]) > 3 and words[0] not in self.trie.after
             if single or (words and any(c.isdigit() for c in text)):
                 yield words
 

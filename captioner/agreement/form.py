@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
+from string import digits
 
 from captioner.agreement.tokens import Tokens, lemma
 
@@ -35,6 +36,19 @@ _ECHO_START = re.compile(
     r"|here (?:you|it|we) (?:go|is|are)\b|as (?:requested|asked|instructed|you (?:asked|requested|wanted|instructed))\b|(?:translation|error|warning|ocr|transcript|text|version|draft|attempt|result)\s*\d*\s*:|you are (?:a|an|the)\b|your task|the following|given the|based on the (?:label|provided|given|information|prompt|above)|below (?:is|are)|(?:i|let me|we) (?:will|have|would|can|wrote|generated|hope|think|see|am|believe|suggest))",
     re.IGNORECASE,
 )
+_ECHO_OPENERS = frozenset(
+    lemma(word)
+    for word in """please kindly now write generate describe provide create list give tell produce rewrite rephrase return
+    compose draft use do avoid ensure make remember imagine act answer respond reply summarise summarize caption identify
+    state explain complete consider output include mention keep limit follow name add paraphrase format fill select choose
+    classify label determine analyse look examine suggest help translate convert report sure certainly of absolutely okay ok
+    great understood got no yes alright here image final new possible suggested alternative revised corrected description
+    response assistant user system prompt instruction task example note input question title rewritten option finding
+    context requirement rule as translation error warning ocr transcript text version attempt result you your the given
+    based below i let we""".split()
+)
+"""First words of all that the pattern above matches; most captions begin with none of them."""
+
 _ECHO_ANYWHERE = re.compile(
     r"\{\{|\}\}|\{%|%\}|\{[a-z_]+\}|\[(?:insert|label|labels|modality|anatomy|finding|findings|organ|name|class|disease|view|age|sex)[^\]]*\]"
     r"|<(?:modality|anatomy|finding|findings|label|labels|insert|class|disease)[^>]*>|<\|[a-z_]*\|?>|\[/?inst\]|</?s>|<<sys>>|<think>"
@@ -194,7 +208,8 @@ def problems(text: str, tokens: Tokens) -> list[Problem]:
             found.append(("refusal", refusal.span()))
     plain = _PLAIN.fullmatch(text) is not None
     special = not plain and _SPECIAL.search(text) is not None
-    echo = _ECHO_START.match(text)
+    opener = words[0] if words[0][0].isalpha() else next(w for w in words if w[0].isalpha())
+    echo = _ECHO_START.match(text) if opener.rstrip(digits) in _ECHO_OPENERS else None
     if echo is None and not _ECHO_LATER.isdisjoint(vocabulary):
         echo = _ECHO_SENTENCE.search(text)
     if echo is None and (special or not _ECHO_WORDS.isdisjoint(vocabulary)):
@@ -219,7 +234,7 @@ def problems(text: str, tokens: Tokens) -> list[Problem]:
     question = _question(tokens)
     if question:
         found.append(("question", question))
-    cut = _cut_off(tokens, stripped)
+    cut = _cut_off(tokens, stripped, plain=plain)
     if cut:
         found.append(("cut_off", cut))
     if len(words) > len(vocabulary) + 1 and _repeats(words, len(vocabulary)):
@@ -353,7 +368,7 @@ def _question(tokens: Tokens) -> tuple[int, int] | None:
     return None
 
 
-def _cut_off(tokens: Tokens, stripped: str) -> tuple[int, int] | None:
+def _cut_off(tokens: Tokens, stripped: str, *, plain: bool) -> tuple[int, int] | None:
     words = tokens.words
     last = len(words) - 1
     while last >= 0 and words[last] in (".", "!", '"', "'", ")", "?"):
@@ -361,8 +376,8 @@ def _cut_off(tokens: Tokens, stripped: str) -> tuple[int, int] | None:
     if last < 0:
         return None
     word = words[last]
-    plain = stripped[-2:-1] if stripped[-1] == "." else stripped[-1]
-    if word in _OPEN_ENDS or (not plain.isalnum() and _ARTICLE_END.search(stripped[-12:])):
+    final = stripped[-2:-1] if stripped[-1] == "." else stripped[-1]
+    if word in _OPEN_ENDS or (not final.isalnum() and _ARTICLE_END.search(stripped[-12:])):
         return tokens.starts[last], tokens.ends[last]
     named = word == "a" and last > 0 and words[last - 1] in ("grade", "type", "class", "category", "stage", "group")
     if word in _HANGING and last > 0 and not named:
@@ -382,7 +397,7 @@ def _cut_off(tokens: Tokens, stripped: str) -> tuple[int, int] | None:
             and tokens.ends[k] < tokens.starts[k + 1]
         ):
             return tokens.starts[k - 1], tokens.ends[k - 1]
-    if stripped.count("(") > stripped.count(")") or stripped.count("[") > stripped.count("]"):
+    if not plain and (stripped.count("(") > stripped.count(")") or stripped.count("[") > stripped.count("]")):
         return tokens.starts[last], tokens.ends[last]
     return None
 

@@ -1,7 +1,7 @@
 """What a check says: issues, verdicts and the codes that they carry."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -56,7 +56,10 @@ class Issue:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what goes into JSON."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in _FIELDS}
+
+
+_FIELDS = tuple(field.name for field in fields(Issue))
 
 
 @dataclass(frozen=True, slots=True)

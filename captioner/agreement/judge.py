@@ -1,7 +1,7 @@
 """The judge: what a caption says, held against its labels, rule by rule."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from captioner.agreement import lexicon as lx
 from captioner.agreement.compiling import STATE_WORDS
@@ -76,7 +76,7 @@ class Judge:
         context: Context,
         vocabulary: Vocabulary,
         *,
-        negatives: Iterable[int],
+        negatives: frozenset[int],
         closed_world: bool,
         accept: Accept,
         level_of: LevelOf,
@@ -86,7 +86,7 @@ class Judge:
         self.context = context
         self.v = vocabulary
         self.m = vocabulary.meanings
-        self.negatives = frozenset(negatives)
+        self.negatives = negatives
         self.closed_world = closed_world
         self.accept = accept
         self.level_of = level_of
@@ -143,8 +143,9 @@ class Judge:
         self.unknown_disease()
         if self.reading.normal:
             self.normality()
-        self.more_than_absence()
-        if self.context.labels and all(self.m[i].kind == "organ" for i in self.context.labels):
+        if self.context.kinds == {"absence"}:
+            self.more_than_absence()
+        elif self.context.kinds == {"organ"}:
             self.organs_only()
 
     # --- the labels themselves ----------------------------------------------------------------------------------
@@ -344,12 +345,13 @@ class Judge:
         if m.status == lx.NEGATED:
             self.denial(m)
             return
-        if m.status in (lx.HISTORICAL, lx.FAMILY) and not any(i in context.allowed for i in m.meanings):
+        allowed = not context.allowed.isdisjoint(m.meanings)
+        if m.status in (lx.HISTORICAL, lx.FAMILY) and not allowed:
             text = self.caption[slice(*self.reading.span(m.start, m.end))]
             self.add("invented_detail", f'Leave out "{text}".', tokens=(m.start, m.end), cue=m.cue, detail="history")
         if m.status not in (lx.AFFIRMED, lx.HEDGED) or not context.labels:
             return
-        if any(i in context.allowed for i in m.meanings) or m.signs & context.implied:
+        if allowed or m.signs & context.implied:
             return
         if m.graded and len(m.meanings) > 1:
             return
@@ -445,19 +447,9 @@ class Judge:
 
     def mate(self, index: int) -> int | None:
         """Return the label whose scale a finding contradicts: as another step, or as a wider term of another step."""
-        if not self.context.groups:
-            return None
-        group = self.m[index].group
-        for label in self.context.labels:
-            mine = self.m[label].group
-            if mine is None:
-                continue
-            if group == mine:
-                return label
-            if self.m[index].code is None and any(
-                m.group == mine and i != label and m.code is not None and index in m.implies
-                for i, m in enumerate(self.m)
-            ):
+        other = self.m[index]
+        for label, rivals in self.context.rivals.items():
+            if other.group == self.m[label].group or (other.code is None and index in rivals):
                 return label
         return None
 
@@ -509,8 +501,6 @@ class Judge:
     def more_than_absence(self) -> None:
         """Refuse global normality where the labels say no more than that one thing is absent: another may be there."""
         labels = self.context.labels
-        if not labels or any(self.m[i].kind != "absence" for i in labels):
-            return
         fix = (
             f"The label only says: {self.m[labels[0]].name}. Other disease may be there: do not call the image normal."
         )

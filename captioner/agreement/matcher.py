@@ -1,10 +1,8 @@
 """One pass over a caption's tokens: every entry of the trie that begins at each of them, the longest of each layer."""
 
-from typing import Any
-
 from captioner.agreement.lexicon import BE, IMAGE, PREPOSITIONS
 from captioner.agreement.tokens import Tokens
-from captioner.agreement.vocabulary import CONCEPT, ENTRIES, GAPS, IS, LASTS, Words
+from captioner.agreement.vocabulary import CONCEPT, IS, Node, Words
 
 Hit = tuple[int, int, int]
 """First token, token after the last, index into the layer's table."""
@@ -28,7 +26,7 @@ _GAP_STOP = frozenset(
 LAYERS = 9
 
 
-def match(tokens: Tokens, trie: dict[str, Any]) -> tuple[list[list[Hit]], list[GapHit]]:
+def match(tokens: Tokens, trie: Node) -> tuple[list[list[Hit]], list[GapHit]]:
     """Return the hits of each layer in the order of the text, and discontinuous mentions.
 
     Args:
@@ -45,43 +43,36 @@ def match(tokens: Tokens, trie: dict[str, Any]) -> tuple[list[list[Hit]], list[G
     there = tokens.distinct
     if not BE.isdisjoint(there):
         there |= {IS}
-    get = trie.get
-    for i in range(n):
-        node = get(words[i])
+    first = trie.after.get
+    for i, word in enumerate(words):
+        node = first(word)
         if node is None:
             continue
-        best: dict[int, Hit] | None = None
+        found: list[tuple[int, Hit]] = []
         j = i + 1
         while True:
             # Most wordings in several pieces end in a word that is not there at all.
-            if LASTS in node and not there.isdisjoint(node[LASTS]):
-                ahead = [gap for last in there & node[LASTS] for gap in node[GAPS][last]]
+            if node.lasts and not there.isdisjoint(node.lasts):
+                ahead = [gap for last in there & node.lasts for gap in node.gaps[last]]
                 if len(ahead) > 1:
                     ahead.sort()
                 for index, case, rest in ahead:
                     if case and not _capitals(tokens, i, j, shortest):
                         continue
-                    found = _follow(words, j, n, rest)
-                    if found is not None:
-                        gaps.append((i, j, found[0], found[1], index))
-            if ENTRIES in node:
-                for layer, index, case in node[ENTRIES]:
-                    if j > ends[layer] and not (case and not _capitals(tokens, i, j, shortest)):
-                        if best is None:
-                            best = {layer: (i, j, index)}
-                        else:
-                            best[layer] = (i, j, index)
-            if j >= n:
-                break
-            node = node.get(words[j])
-            if node is None:
+                    last = _follow(words, j, n, rest)
+                    if last is not None:
+                        gaps.append((i, j, last[0], last[1], index))
+            for layer, index, case in node.entries:
+                if j > ends[layer] and not (case and not _capitals(tokens, i, j, shortest)):
+                    found.append((layer, (i, j, index)))
+            if j == n or (node := node.after.get(words[j])) is None:
                 break
             j += 1
-        if best is not None:
-            for layer, hit in best.items():
-                if i >= ends[layer] or (layer == CONCEPT and _outgrows(hit, layers[layer])):
-                    layers[layer].append(hit)
-                    ends[layer] = hit[1]
+        # Once the longest of a layer is in, those that begin with it are not.
+        for layer, hit in reversed(found):
+            if i >= ends[layer] or (layer == CONCEPT and _outgrows(hit, layers[layer])):
+                layers[layer].append(hit)
+                ends[layer] = hit[1]
     return layers, gaps
 
 
@@ -108,6 +99,8 @@ def _follow(words: list[str], at: int, n: int, rest: tuple[Words, ...]) -> tuple
         size = len(segment)
         linked = first == IS
         limit = min(n, at + _GAP_REACH)
+        if not linked and first not in words[at:limit]:
+            return None
         content = 0
         k = at
         while k < limit:

@@ -3,7 +3,6 @@
 import itertools
 import operator
 from dataclasses import dataclass, field
-from typing import Any
 
 from captioner.agreement import lexicon as lx
 from captioner.agreement import matcher, resumption, scales, scope
@@ -181,21 +180,21 @@ class _Reader:
         concepts = self.layers[vb.CONCEPT]
         n = len(words)
         added: list[Hit] = []
-        joined = concepts if not _JOINTS.isdisjoint(self.tokens.distinct) else []
+        joined = [] if _JOINTS.isdisjoint(self.tokens.distinct) else [h for h in concepts if h[1] - h[0] > 1]
         ends = starts = frozenset[int]()
         if joined:
-            ends, starts = frozenset([h[1] for h in joined]), frozenset([h[0] for h in joined])
+            ends, starts = frozenset([h[1] for h in concepts]), frozenset([h[0] for h in concepts])
         for s, e, index in joined:
             if s > 1 and words[s - 1] in _JOINTS and self.vocabulary.terms[index].meanings:
                 hit = self.shared_head(s, e, ends)
                 if hit is not None:
                     added.append(hit)
-            if e - s > 1 and e + 1 < n and words[e] in _JOINS and e + 1 not in starts:
-                found = self.lookup((*words[s : e - 1], words[e + 1]))
+            if e + 1 < n and words[e] in _JOINS and e + 1 not in starts:
+                found = self.lookup((s, e - 1), (e + 1, e + 2))
                 if found is not None:
                     added.append((e + 1, e + 2, found))
         if not _INSERTS.isdisjoint(self.tokens.distinct):
-            for k in [k for k in range(1, n - 3) if words[k] in _INSERTS]:
+            for k in [k for k, word in enumerate(words) if word in _INSERTS and 0 < k < n - 3]:
                 if words[k] == "(" or words[k + 1] in _IN_OTHER_WORDS:
                     added += self.apposition(k)
                 elif words[k + 1] == "not" and k < n - 4:
@@ -217,7 +216,7 @@ class _Reader:
             if first < 0 or words[first] in _JOINTS:
                 break
             for cut in range(s + 1, e):
-                found = self.lookup((*words[first:joint], *words[cut:e]))
+                found = self.lookup((first, joint), (cut, e))
                 if found is not None:
                     return first, joint, found
         return None
@@ -230,9 +229,8 @@ class _Reader:
             return []
         found = []
         for size in (1, 2):
-            head = words[close + 1 : close + 1 + size]
             for first, end in ((k + 1, close), (k - 2, k - 1)):
-                term = self.lookup((*words[first:end], *head))
+                term = self.lookup((first, end), (close + 1, close + 1 + size))
                 if term is not None:
                     found.append((first, end, term))
         return found
@@ -247,28 +245,27 @@ class _Reader:
         for before in (3, 2, 1):
             for after in (4, 3, 2, 1):
                 if k >= before and end + after < len(words):
-                    found = self.lookup((*words[k - before : k], *words[end + 1 : end + 1 + after]))
+                    found = self.lookup((k - before, k), (end + 1, end + 1 + after))
                     if found is not None:
                         return [(k - before, k, found)]
         return []
 
-    def lookup(self, phrase: tuple[str, ...]) -> int | None:
-        """Return the term that exactly these words are."""
-        node: Any = self.vocabulary.trie
-        for word in phrase:
-            node = node.get(word)
-            if node is None:
-                return None
-        for layer, index, _ in node.get(vb.ENTRIES, ()):
-            if layer == vb.CONCEPT:
-                return int(index)
-        return None
+    def lookup(self, first: tuple[int, int], second: tuple[int, int]) -> int | None:
+        """Return the term that exactly the words of two ranges are."""
+        node = self.vocabulary.trie
+        words = self.words
+        for start, end in (first, second):
+            for word in words[start:end]:
+                if word not in node.after:
+                    return None
+                node = node.after[word]
+        return next((index for layer, index, _ in node.entries if layer == vb.CONCEPT), None)
 
     def contiguous(self) -> list[Mention]:
         """Return findings whose wording stands in one piece."""
         found = []
         terms = self.vocabulary.terms
-        places = [h for layer in (vb.ANATOMY, vb.STRUCTURE) for h in self.layers[layer] if h[1] - h[0] > 1]
+        places = [h for h in (*self.layers[vb.ANATOMY], *self.layers[vb.STRUCTURE]) if h[1] - h[0] > 1]
         reach, by_class = 0, False
         for start, end, index in self.layers[vb.CONCEPT]:
             term = terms[index]
@@ -411,13 +408,15 @@ class _Reader:
                 continue
             a, b = self.scopes.sentences[self.scopes.sentence[m.start]]
             begins = m.start == a or (m.start == a + 1 and words[a] in lx.DETERMINER)
-            if not begins or m.end + 1 >= b or any(w in lx.IMAGE for w in words[m.end : b]):
+            if not begins or m.end + 1 >= b:
                 continue
             verb, after = words[m.end], words[m.end + 1]
             defines = (
                 verb in ("is", "are") and after in _SAYS and any(w in _DEFINING for w in words[m.end + 1 : m.end + 9])
             )
-            if defines or (verb in _GENERAL_VERBS and after not in ("be", "not")):
+            if (defines or (verb in _GENERAL_VERBS and after not in ("be", "not"))) and not any(
+                w in lx.IMAGE for w in words[m.end : b]
+            ):
                 for other in mentions:
                     if a <= other.start < b and other.status == lx.AFFIRMED:
                         other.status = lx.GENERIC

@@ -40,7 +40,7 @@ def judge(j: Judge, attributes: Mapping[str, str], known: Mapping[str, Attribute
 
 
 def _modality(j: Judge) -> None:
-    families = j.context.families
+    families = j.context.setting.families
     words = j.reading.tokens.words
     for start, end, index in j.reading.modalities:
         family = j.v.modalities[index]
@@ -50,17 +50,17 @@ def _modality(j: Judge) -> None:
             continue
         if family == "photograph" and families & {"fundus", "endoscopy"}:
             continue
-        if family == "fundus" and "retina" in j.context.anatomies and words[start:end] == ["fundus"]:
+        if family == "fundus" and "retina" in j.context.setting.anatomies and words[start:end] == ["fundus"]:
             continue  # the place, not the photograph of it
-        j.add("wrong_modality", f"The image is a {j.context.modality}.", tokens=(start, end))
+        j.add("wrong_modality", f"The image is a {j.context.setting.modality}.", tokens=(start, end))
 
 
 def _anatomy(j: Judge, attributes: Mapping[str, str], known: Mapping[str, Attribute]) -> None:
     good = j.context.places
-    mine = j.context.anatomies
+    mine = j.context.setting.anatomies
     status = j.reading.scopes.status
     words = j.reading.tokens.words
-    at_home = j.context.at_home
+    at_home = j.context.setting.at_home
     for start, end, index in j.reading.anatomies:
         if index in at_home or (j.v.anatomies[index] & good and not _in_picture(j, start)):
             continue
@@ -71,7 +71,7 @@ def _anatomy(j: Judge, attributes: Mapping[str, str], known: Mapping[str, Attrib
             continue
         if (status[start] == lx.NEGATED and not _in_picture(j, start)) or _inside_allowed(j, start, end):
             continue
-        j.add("wrong_anatomy", f"The image is of the {j.context.anatomy}.", tokens=(start, end))
+        j.add("wrong_anatomy", f"The image is of the {j.context.setting.anatomy}.", tokens=(start, end))
 
 
 def _body_site(j: Judge, start: int, end: int, attributes: Mapping[str, str], known: Mapping[str, Attribute]) -> None:
@@ -95,7 +95,7 @@ def _details(j: Judge, attributes: Mapping[str, str], known: Mapping[str, Attrib
             starts.__contains__,
             len(context.labels),
             graded=context.graded,
-            proof_is_image="histology" in context.families,
+            proof_is_image="histology" in context.setting.families,
         )
         for d in found:
             if (
@@ -104,7 +104,7 @@ def _details(j: Judge, attributes: Mapping[str, str], known: Mapping[str, Attrib
                 or (d.kind in ("severity", "stage") and context.graded)
             ):
                 continue
-            if d.kind == "acquisition" and context.imaging.issuperset(words[d.start : d.end]):
+            if d.kind == "acquisition" and context.setting.imaging.issuperset(words[d.start : d.end]):
                 continue
             if d.kind == "laterality" and words[d.start] == "both" and not context.shown:
                 continue
@@ -123,8 +123,8 @@ def _details(j: Judge, attributes: Mapping[str, str], known: Mapping[str, Attrib
                 level = "warning"  # "a few microaneurysms": signs come in numbers, and nobody counted these
             fix = f'Leave out "{text}": the labels do not say so.'
             j.add("invented_detail", fix, tokens=(d.start, d.end), detail=d.kind, level=level)
-    spine = "spine" in context.anatomies
-    skin = "skin" in context.anatomies
+    spine = "spine" in context.setting.anatomies
+    skin = "skin" in context.setting.anatomies
     telling = _TELLING.among(reading.tokens.distinct)
     for k, word in enumerate(words) if telling else ():
         if word not in telling:
@@ -195,6 +195,6 @@ def _in_picture(j: Judge, start: int) -> bool:
 def _inside_allowed(j: Judge, start: int, end: int) -> bool:
     """Say whether tokens are part of a wording that the labels allow."""
     return any(
-        m.holds(start, end) and (any(i in j.context.allowed for i in m.meanings) or m.signs & j.context.implied)
+        m.holds(start, end) and (not j.context.allowed.isdisjoint(m.meanings) or m.signs & j.context.implied)
         for m in j.reading.mentions
     )

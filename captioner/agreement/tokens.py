@@ -4,10 +4,14 @@ Words are lower case, American spelling and singular, so that vocabularies need 
 vocabularies) go through the same functions: a lemma that is no English word ("len" for "lens") does no harm.
 """
 
+import itertools
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+_T = TypeVar("_T")
 
 _TOKEN = re.compile(
     r"""
@@ -41,13 +45,9 @@ class Tokens:
 
     text: str
     words: list[str]
-    distinct: frozenset[str] = field(init=False)
+    distinct: frozenset[str]
     _places: tuple[list[int], list[int]] | None = field(default=None, init=False)
     _opening: set[int] | None = field(default=None, init=False)
-
-    def __post_init__(self) -> None:
-        """Collect the distinct words."""
-        self.distinct = frozenset(self.words)
 
     def __len__(self) -> int:
         """Return the number of tokens."""
@@ -68,14 +68,15 @@ class Tokens:
         plain, origins = (self.text, None) if _is_plain(self.text) else _normalise(self.text)
         starts: list[int] = []
         ends: list[int] = []
-        for match in _TOKEN.finditer(plain):
-            start, end = match.span()
-            raw = match.group()
-            size = len(_forms.get(raw) or _learn(raw))
-            if origins is not None:
-                start, end = origins[start][0], origins[end - 1][1]
-            starts.extend([start] * size)
-            ends.extend([end] * size)
+        at = 0
+        for piece in plain.split():
+            at = plain.index(piece, at)
+            for start, end in _cuts[piece]:
+                starts.append(at + start)
+                ends.append(at + end)
+            at += len(piece)
+        if origins is not None:
+            starts, ends = [origins[k][0] for k in starts], [origins[k - 1][1] for k in ends]
         self._places = starts, ends
         return self._places
 
@@ -86,7 +87,7 @@ class Tokens:
             at = 0
             for piece in _pieces(self.text):
                 self._opening.add(at)
-                at += len(_forms.get(piece) or _learn(piece))
+                at += len(_forms[piece])
         return i + 1 in self._opening
 
     def hyphenated(self, i: int) -> bool:
@@ -118,11 +119,9 @@ class Kind:
 
 def tokenize(text: str) -> Tokens:
     """Return the tokens of any text, in one pass."""
-    words: list[str] = []
     # No token crosses white space, and most pieces of a text have been seen before.
-    for piece in _pieces(text):
-        words += _forms.get(piece) or _learn(piece)
-    return Tokens(text, words)
+    words = list(itertools.chain.from_iterable(map(_forms.__getitem__, _pieces(text))))
+    return Tokens(text, words, frozenset(words))
 
 
 def _pieces(text: str) -> list[str]:
@@ -164,17 +163,37 @@ def _normalise(text: str) -> tuple[str, list[tuple[int, int]]]:
     return "".join(out), places
 
 
-_forms: dict[str, tuple[str, ...]] = {}
 _FORMS_LIMIT = 200_000
 _LONGEST_KEPT = 40
 
 
-def _learn(piece: str) -> tuple[str, ...]:
-    """Return the normalised words of a piece of text without white space, and remember them."""
-    forms = tuple(form for raw in _TOKEN.findall(piece) for form in _analyse(raw.lower()))
-    if len(_forms) < _FORMS_LIMIT and len(piece) <= _LONGEST_KEPT:
-        _forms[piece] = forms
-    return forms
+class _Pieces(dict[str, tuple[_T, ...]]):
+    """What pieces of text without white space consist of, remembered."""
+
+    def __init__(self, learn: Callable[[str], Iterable[_T]]) -> None:
+        super().__init__()
+        self._learn = learn
+
+    def __missing__(self, piece: str) -> tuple[_T, ...]:
+        """Look at a piece for the first time."""
+        found = tuple(self._learn(piece))
+        if len(self) < _FORMS_LIMIT and len(piece) <= _LONGEST_KEPT:
+            self[piece] = found
+        return found
+
+
+def _words(piece: str) -> Iterator[str]:
+    """Return the normalised words of a piece of text."""
+    return (form for raw in _TOKEN.findall(piece) for form in _analyse(raw.lower()))
+
+
+def _ranges(piece: str) -> Iterator[tuple[int, int]]:
+    """Return where in a piece each of its words stands."""
+    return (match.span() for match in _TOKEN.finditer(piece) for _ in _analyse(match.group().lower()))
+
+
+_forms = _Pieces(_words)
+_cuts = _Pieces(_ranges)
 
 
 _CONTRACTIONS = {

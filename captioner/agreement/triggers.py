@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable
 from types import MappingProxyType
-from typing import Any
 
 from captioner.agreement.tokens import phrase
-from captioner.agreement.vocabulary import insert
+from captioner.agreement.vocabulary import Node, insert
 
 # How a trigger is confirmed by what stands around it; see details.py.
 (ALWAYS, UNIT, SIDE, COUNT, STAGE, BEFORE_FINDING, PATIENT, BOTH_SIDES, PRONOUN, PROOF, UPPER, LASTING) = range(12)
@@ -68,7 +67,7 @@ _ALL = _expand()
 TRIGGERS: tuple[Trigger, ...] = tuple(t for _, t in _ALL)
 
 
-def insert_all(trie: dict[str, Any], layer: int) -> None:
+def insert_all(trie: Node, layer: int) -> None:
     """Put every trigger into a trie."""
     for i, (words, (_, rule, _)) in enumerate(_ALL):
         insert(trie, words, (layer, i, rule == UPPER))

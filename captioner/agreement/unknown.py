@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from captioner.agreement.judge import Judge
 from captioner.agreement.tokens import tokenize
 
-_SIGNS = frozenset(".,-:;()/")
 _FIX = "Say it in other words, or leave it out: the labels may not hold it."
 
 
@@ -19,7 +18,7 @@ def judge(j: Judge, attributes: Mapping[str, str]) -> None:
         j: takes the issues.
         attributes: the image's metadata, name → value, which a caption may state.
     """
-    unknown = {w for w in j.reading.tokens.distinct - j.v.known if w not in _SIGNS and any(map(str.isalpha, w))}
+    unknown = {w for w in j.reading.tokens.distinct - j.v.known if any(map(str.isalpha, w))}
     if not unknown:
         return
     words = j.reading.tokens.words

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
 
 # What an entry of the trie is. Entries of different layers may overlap; within a layer the longest wins.
 CONCEPT, CUE, NORMAL, ABNORMAL, ANATOMY, MODALITY, TRIGGER, SEVERITY, STRUCTURE = range(9)
@@ -14,17 +14,42 @@ Entry = tuple[int, int, bool]
 Gap = tuple[int, bool, tuple[Words, ...]]
 """Term, whether capitals matter, and the segments that must follow within a gap."""
 
+_NO_GAPS: Mapping[str, tuple[Gap, ...]] = MappingProxyType({})
+
 IS = "="
 """As a segment of a discontinuous wording: a form of "to be" stands here. No token is an equals sign within a word."""
 
-ENTRIES = ""
-"""The key under which a trie node keeps its entries; no token is empty."""
 
-GAPS = " "
-"""The key under which a trie node keeps the wordings that go on after a gap, by the first word of their last segment."""
+@dataclass(slots=True)
+class Node:
+    """What a text can go on with after some words.
 
-LASTS = "  "
-"""The key under which a trie node keeps these first words."""
+    Attributes:
+        after: the nodes one word further.
+        entries: what these words are by themselves.
+        gaps: wordings that go on after a gap, by the first word of their last segment.
+        lasts: these first words.
+    """
+
+    after: dict[str, "Node"] = field(default_factory=lambda: _NOWHERE)
+    entries: tuple[Entry, ...] = ()
+    gaps: Mapping[str, tuple[Gap, ...]] = field(default_factory=lambda: _NO_GAPS)
+    lasts: frozenset[str] = frozenset()
+
+    def at(self, words: Words) -> "Node":
+        """Return the node that words lead to, which is made where there is none."""
+        node = self
+        for word in words:
+            if word not in node.after:
+                if node.after is _NOWHERE:
+                    node.after = {}
+                node.after[word] = Node()
+            node = node.after[word]
+        return node
+
+
+_NOWHERE: dict[str, Node] = {}
+"""Where most wordings end, one for all of them; nothing is ever put into it."""
 
 
 @dataclass(slots=True)
@@ -94,10 +119,11 @@ class Scale:
 class Vocabulary:
     """Everything that the matcher and the judge look up.
 
-    For each meaning, ``said`` holds the words of its wordings, ``signalled`` those of its declared signs and denials.
+    For each meaning, ``said`` holds the words of its wordings, ``signalled`` those of its declared signs and denials; for each
+    scale, ``steps`` holds the classes that stand on it.
     """
 
-    trie: dict[str, Any]
+    trie: Node
     meanings: list[Meaning]
     terms: list[Term]
     structures: list[tuple[tuple[int, frozenset[Words] | None], ...]]
@@ -107,6 +133,7 @@ class Vocabulary:
     abnormal: list[Words]
     cues: list[int]
     by_code: dict[str, int]
+    steps: dict[str, tuple[int, ...]]
     places: dict[str, frozenset[str]]
     dataset_words: frozenset[Words]
     known: frozenset[str]
@@ -116,38 +143,28 @@ class Vocabulary:
     class_anatomies: frozenset[str]
 
 
-def insert(trie: dict[str, Any], words: Words, entry: Entry) -> None:
+def insert(trie: Node, words: Words, entry: Entry) -> None:
     """Put an entry under its words."""
-    node = _node(trie, words)
-    entries: tuple[Entry, ...] = node.get(ENTRIES, ())
-    if entry not in entries:
-        node[ENTRIES] = (*entries, entry)
+    node = trie.at(words)
+    if entry not in node.entries:
+        node.entries = (*node.entries, entry)
 
 
-def insert_gap(trie: dict[str, Any], words: Words, gap: Gap) -> None:
+def insert_gap(trie: Node, words: Words, gap: Gap) -> None:
     """Put a wording in several pieces under the words of its first."""
-    node = _node(trie, words)
-    gaps: dict[str, tuple[Gap, ...]] = node.setdefault(GAPS, {})
+    node = trie.at(words)
     last = gap[2][-1][0]
-    gaps[last] = (*gaps.get(last, ()), gap)
-    node.setdefault(LASTS, set()).add(last)
+    node.gaps = {**node.gaps, last: (*node.gaps.get(last, ()), gap)}
+    node.lasts |= {last}
 
 
-def _node(trie: dict[str, Any], words: Words) -> dict[str, Any]:
-    for word in words:
-        trie = trie.setdefault(word, {})
-    return trie
-
-
-def words_of(trie: Mapping[str, Any]) -> set[str]:
+def words_of(trie: Node) -> set[str]:
     """Return every word of every entry."""
     found: set[str] = set()
-    todo: list[Mapping[str, Any]] = [trie]
+    todo = [trie]
     while todo:
-        for word, node in todo.pop().items():
-            if word == GAPS:
-                found.update(w for gaps in node.values() for _, _, rest in gaps for segment in rest for w in segment)
-            elif word not in (ENTRIES, LASTS):
-                found.add(word)
-                todo.append(node)
+        node = todo.pop()
+        found.update(node.after)
+        found.update(w for gaps in node.gaps.values() for _, _, rest in gaps for segment in rest for w in segment)
+        todo.extend(node.after.values())
     return found

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioner import resources
-from captioner.agreement import Checker
+from captioner.agreement import Checker, form
 from captioner.agreement.tokens import tokenize
 from captioner.schema import load_schema
 from captioner.triplets import Labels, make_triplet
@@ -152,6 +152,11 @@ def test_work_grows_with_the_length_and_no_faster(checkers, piece):
 )
 def test_monstrous_texts_are_no_captions(checkers, text):
     assert not checkers["odir5k"].check(text, ["G"]).agrees
+
+
+@given(st.from_regex(form._ECHO_START, alphabet=st.characters(min_codepoint=32, max_codepoint=126)))
+def test_the_first_word_tells_every_text_that_may_begin_like_an_answer_to_a_prompt(text):
+    assert "prompt_echo" in {kind for kind, _ in form.problems(text, tokenize(text))}
 
 
 def test_threads_may_share_a_checker(checkers):
