@@ -159,7 +159,7 @@ class Flights:
             return None
         finally:
             self._pool.release(slot, outcome, retry_after)
-        self._pool.worked(endpoint)
+        self._pool.worked(slot)
         self._first += 1
         if flight in self._flights:
             flight.answer = answer

@@ -22,13 +22,14 @@ class Health:
         why: the failure that put it out of service.
     """
 
-    __slots__ = ("_failures", "_pause", "_probing", "_retry_at", "closed", "down_since", "why")
+    __slots__ = ("_failures", "_opened", "_pause", "_probing", "_retry_at", "closed", "down_since", "why")
 
     def __init__(self) -> None:
         self.closed = True
         self.down_since: float | None = None
         self.why = ""
         self._failures = 0
+        self._opened = 0.0
         self._pause = 0.0
         self._retry_at = 0.0
         self._probing = False
@@ -50,8 +51,13 @@ class Health:
         """The request that tried the server is back, whatever came of it."""
         self._probing = False
 
-    def worked(self) -> bool:
-        """Take note of an answer; return whether the server is back in service with it."""
+    def worked(self, sent: float) -> bool:
+        """Take note of an answer to a request that was sent at a moment; return whether the server is back in service with it.
+
+        What was sent before it went out of service says nothing of it now.
+        """
+        if not self.closed and sent < self._opened:
+            return False
         self._failures = 0
         self.down_since = None
         back, self.closed = not self.closed, True
@@ -74,7 +80,7 @@ class Health:
             return False
         if not gone and self._failures < _FAILURES:
             return False
-        self.closed = False
+        self.closed, self._opened = False, now
         self.why = failure.message
         self._pause = _REFUSED if failure.kind == "fatal" else _SHORTEST
         self._wait(now)

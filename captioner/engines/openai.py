@@ -320,7 +320,7 @@ class OpenAIEngine:
                     raise
                 if first:  # if not, this server has not answered yet
                     outcome = "done"
-                    self._pool.worked(endpoint)
+                    self._pool.worked(slot)
                     if structured and completion.text:
                         capabilities.listen(completion.text, version)
                     if completion.choices < request.sampling.n:

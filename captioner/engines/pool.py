@@ -76,10 +76,10 @@ class Pool:
         """Say whether another server is in service."""
         return any(e.health.closed for e in self.endpoints if e is not endpoint)
 
-    def worked(self, endpoint: Endpoint) -> None:
-        """Take note of an answer."""
-        if endpoint.health.worked() and len(self.endpoints) > 1:
-            _logger.warning("%s is back in service", endpoint.address)
+    def worked(self, slot: Slot) -> None:
+        """Take note of an answer to a request that was sent in a slot."""
+        if slot.endpoint.health.worked(slot.since) and len(self.endpoints) > 1:
+            _logger.warning("%s is back in service", slot.endpoint.address)
 
     def failed(self, endpoint: Endpoint, failure: Failure) -> None:
         """Take note of a failure."""

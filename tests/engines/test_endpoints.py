@@ -221,6 +221,28 @@ def test_a_server_whose_key_is_revoked_costs_no_request(monkeypatch: pytest.Monk
     )  # those that were on their way: one refusal puts a server out of service
 
 
+@pytest.mark.usefixtures("no_second_look")
+def test_an_old_answer_that_comes_late_does_not_bring_a_revoked_server_back(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "right")
+    with FaultyServer(key="right") as revoked, FaultyServer(key="right") as good:
+        engine = engine_for(revoked, good, concurrency=16)
+        health = engine._endpoints[0].health
+
+        def gate() -> bool:
+            """The key is revoked as the twentieth request comes, which is answered when the next have been refused."""
+            if len(revoked.bodies) >= 20:
+                revoked.key = "another"
+            return revoked.key == "right" or not health.closed
+
+        revoked.gate = gate
+        answers = ask(engine, requests(300))
+    assert errors(answers) == []
+    assert 0 < revoked.served["unauthorized"] < 16
+    assert "back in service" not in caplog.text
+
+
 def test_when_all_servers_are_gone_the_run_waits_and_then_stops() -> None:
     with kept_port() as one, kept_port() as other:
         first, second = FaultyServer(port=one), FaultyServer(port=other)  # neither is started
@@ -333,7 +355,7 @@ def test_failures_between_answers_do_not_put_a_server_out_of_service() -> None:
     for _ in range(100):
         for _ in range(4):
             assert not health.failed(Failure("server", "broken", status=500), 0.0)
-        health.worked()
+        health.worked(0.0)
     assert health.closed
 
 
@@ -353,8 +375,18 @@ def test_a_server_out_of_service_is_tried_by_one_request_at_a_time_and_ever_more
     assert pauses[1] > pauses[0]
     assert max(pauses) < 70
     health.try_again()
-    assert health.worked()
+    assert health.worked(now)
     health.tried()
+    assert health.closed
+
+
+def test_an_answer_to_what_was_sent_before_a_server_went_out_of_service_does_not_bring_it_back() -> None:
+    health = Health()
+    assert health.failed(Failure("fatal", "wrong key", status=401), 10.0)
+    assert not health.worked(9.0)
+    assert not health.closed
+    assert not health.due(11.0)
+    assert health.worked(11.0)
     assert health.closed
 
 
