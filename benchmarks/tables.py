@@ -29,10 +29,10 @@ import pandas as pd
 
 from benchmarks.million import SCHEMA as MANY
 from benchmarks.million import write_table
+from captioner.distinct import distinct
 from captioner.images import locate
 from captioner.schema import LabelSchema, load_schema, parse_schema
 from captioner.tables import read_samples
-from captioner.triplets import distinct
 
 Rows = Iterator[tuple[object, ...]]
 

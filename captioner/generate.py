@@ -377,7 +377,10 @@ class Generator:
             return
         said = (answer.text, answer.finish_reason, answer.error)
         round_ = Round(open_.triplet, open_.round, self._kind(open_.round), answer.key, *said, work.earlier)
-        self._pool.submit((work, answer), round_)
+        if self._barren is None:
+            self._pool.submit((work, answer), round_)
+        else:  # until the model has answered well, each verdict may be the last
+            self._checked((work, answer), self.check.attempt(round_))
 
     def _checked(self, token: tuple[_Work, Answer], packed: PackedAttempt) -> None:
         """Record what became of an answer, unless somebody has still to be asked."""

@@ -21,6 +21,7 @@ import pandas as pd
 import yaml
 
 from captioner import agreement, atomic, engines, estimates, outputs
+from captioner.distinct import distinct
 from captioner.engines import Engine, Sampling
 from captioner.engines.secrets import without_secrets
 from captioner.errors import PipelineError, SchemaError, did_you_mean
@@ -36,7 +37,7 @@ from captioner.shards import CaptionReport, ImageItem, ImageReport, build_captio
 from captioner.storage import Place, Remote, listed_once
 from captioner.store import Ledger, Totals
 from captioner.tables import SampleTable, read_samples
-from captioner.triplets import Triplet, distinct
+from captioner.triplets import Triplet
 
 _REMEMBERED = 10_000
 

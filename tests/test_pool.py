@@ -58,6 +58,11 @@ def test_a_process_gives_the_verdicts_that_this_one_would_give():
     assert run(2) == HERE
 
 
+def test_what_the_processes_cannot_keep_up_with_gets_the_same_verdicts_here(monkeypatch):
+    monkeypatch.setattr("captioner.pool._AHEAD", 2)
+    assert run(1) == HERE
+
+
 def test_what_a_process_that_dies_has_left_is_checked_here():
     def kill(pool):
         for worker in pool._workers:
@@ -83,9 +88,11 @@ def test_a_process_ends_when_its_input_does():
     assert process.returncode == 0
 
 
-def test_few_answers_are_worth_no_process_and_a_core_stays_for_whoever_asks(monkeypatch):
+def test_few_answers_are_worth_no_process_and_on_a_single_core_none_are(monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
     assert processes_for(WORTH - 1) == 0
     assert processes_for(WORTH) == 3
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
+    assert processes_for(WORTH) == 2
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0}, raising=False)
     assert processes_for(10**6) == 0

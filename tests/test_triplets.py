@@ -4,9 +4,10 @@ import random
 
 import pytest
 
+from captioner.distinct import distinct
 from captioner.errors import UsageError
 from captioner.tables import read_samples
-from captioner.triplets import Labels, distinct, make_triplet
+from captioner.triplets import Labels, make_triplet
 from tests.test_tables import schema, write
 
 ATTRIBUTES = {"view": {"column": "view"}, "sex": {"column": "sex"}}

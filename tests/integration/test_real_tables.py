@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from captioner.distinct import distinct
 from captioner.images import locate
 from captioner.schema import load_schema
 from captioner.tables import SampleTable, read_samples
-from captioner.triplets import distinct
 
 pytestmark = pytest.mark.usefixtures("real_data")
 
