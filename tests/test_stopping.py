@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from captioner.cli import main
 from tests.conftest import REPOSITORY
 
 PROGRAM = """
@@ -47,3 +48,23 @@ def test_ctrl_c_at_any_moment_leaves_nothing_but_the_exit_code(command):
         else:
             assert done.returncode == 130, (moment, done.stderr)
             assert done.stderr.count("\n") <= 1
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        ("demo --out there", "stopped. What is finished is kept: start the same command again to go on."),
+        ("plan demo --data there", "stopped."),
+    ],
+)
+def test_a_command_that_is_stopped_says_whether_it_can_be_gone_on_with(call, says, tmp_path, monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("captioner.cli.labelled.prepare", stop)
+    monkeypatch.setattr(sys, "argv", ["captioner", *call.split()])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err.splitlines()[-1] == says

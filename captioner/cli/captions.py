@@ -122,7 +122,7 @@ def audit(
 
     chosen = tuple(parse_where(text) for text in where or ())
     limits = [gates.parse_limit(text) for text in max_issue or ()]
-    with stoppable(), err.status("judging captions") as status:
+    with stoppable(goes_on=False), err.status("judging captions") as status:
         found = audit_target(
             target,
             schema or schema_of(target),
@@ -205,7 +205,7 @@ def compare(
     from captioner.report import write_comparison
     from captioner.report.comparison import comparison_markdown
 
-    with stoppable():
+    with stoppable(goes_on=False):
         found = compare_runs([run for folder in runs for run in finished_runs(folder)])
         page = write_comparison(found, out_dir)
     if as_json:

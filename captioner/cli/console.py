@@ -108,12 +108,14 @@ def few(items: Iterable[str], limit: int = 3) -> str:
 
 
 @contextlib.contextmanager
-def stoppable() -> Iterator[None]:
-    """Let Ctrl-C end a command with a word on how to go on."""
+def stoppable(*, goes_on: bool = True) -> Iterator[None]:
+    """Let Ctrl-C end a command with a word on how to go on, where the same command does that."""
     try:
         yield
     except KeyboardInterrupt:
-        err.print("stopped. What was accepted is kept: start the same command again to go on.")
+        err.print(
+            "stopped. What is finished is kept: start the same command again to go on." if goes_on else "stopped."
+        )
         raise typer.Exit(STOPPED) from None
 
 

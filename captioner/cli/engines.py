@@ -49,7 +49,7 @@ def engine_test(
     loaded = load_schema(schema)
     sampling = Sampling(spec.sampling.first_temperature, spec.sampling.top_p, spec.sampling.max_tokens)
     engine = engines.make(spec.engine, loaded)
-    with stoppable():
+    with stoppable(goes_on=False):
         trials = asyncio.run(
             try_servers(engine, loaded, load_prompt(spec.prompt), requests=requests, sampling=sampling)
         )

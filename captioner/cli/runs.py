@@ -137,7 +137,7 @@ def plan(
     Example: captioner plan chestxray14 --data ~/nih
     """
     job = job_of(pipeline)
-    with stoppable(), reporter(quiet=as_json) as report:
+    with stoppable(goes_on=False), reporter(quiet=as_json) as report:
         prepared = job.prepare(pipeline, overrides_of(data, out_dir, settings), report)
         forecast = job.forecast(prepared)
     if as_json:
