@@ -13,7 +13,7 @@ from captioner.agreement.vocabulary import Vocabulary
 from captioner.agreement.wordings import accepted
 from captioner.schema import LabelSchema, Library, hash_of, load_library, load_schema
 
-RULES = "6"
+RULES = "7"
 """Version of the rules; raised whenever a verdict may change for the same vocabulary."""
 
 _DEFAULT_LEVELS = {"denied_class": "info", "unknown_word": "warning"}

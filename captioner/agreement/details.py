@@ -29,6 +29,13 @@ _PARTS = frozenset(
 
 _NOT_OF_PARTS = frozenset(("few", "several", "many", "multiple", "numerous"))
 _OF_THEM = (["them"], ["these"], ["those"])
+_IN_ALL = (["in", "all"], ["in", "number"], ["in", "total"])
+_TOTALS = lx.words("number numbers numbering total totals totaling totalling")
+_PLURAL_BE = frozenset(("are", "were"))
+_COUNTS = frozenset(("are", "were", "count", "is"))
+"""Before a number at the end of a statement these count: "there are four"."""
+
+_ANNOUNCED = 5
 _NOT_COUNTED = frozenset("this every any no of".split())
 _PEOPLE = frozenset(
     "diabetic hypertensive asthmatic alcoholic known young old smoking immunocompromised obese pregnant symptomatic".split()
@@ -41,6 +48,10 @@ _ANY_PATIENT = (
 )
 _IS_NUMBER = frozenset(("of", ":", "=", "is"))
 _BY = frozenset(("x", "by", "-", "\N{MULTIPLICATION SIGN}", "to", "and"))
+_LENGTHS = frozenset(("a", "an", "one", "half", *(w for w in lx.NUMBERS if len(w) > 2)))
+_LONG_UNITS = lx.words("millimetre centimetre millimeter centimeter inch mm cm")
+"""Units whose amount may be a word: "a centimetre wide"."""
+
 _EVEN_DENIED = frozenset(("prior_exam", "history", "size", "age", "sex", "advice", "dataset"))
 """Kinds that a denial does not take back: "no change", "not a smoker"."""
 
@@ -164,6 +175,8 @@ def _always(p: _Place) -> _Span:
 
 def _unit(p: _Place) -> _Span:
     words = p.words
+    if p.before in _LENGTHS and words[p.start] in _LONG_UNITS:
+        return p.start - 1, p.end
     if not (p.start and words[p.start - 1][0].isdigit()):
         return None
     lo = p.start - 1
@@ -195,6 +208,9 @@ def _count(p: _Place) -> _Span:
     words = p.words
     word = words[p.start]
     k = p.end
+    alone = _alone(p) if word in lx.NUMBERS or word.isdigit() or word == "dozen" else None
+    if alone is not None:
+        return alone
     if k < len(words) and words[k] in _PARTS and word not in _NOT_OF_PARTS:
         return p.start, k + 1
     if words[k : k + 1] == ["of"] and words[k + 1 : k + 2] in _OF_THEM:
@@ -213,6 +229,20 @@ def _count(p: _Place) -> _Span:
     if not p.starts_finding(k) or (word.isdigit() and p.before in _ANNOUNCE):
         return None
     return p.start, k
+
+
+def _alone(p: _Place) -> _Span:
+    """Confirm a number that counts what was named before it: "they number three", "four are seen", "three in all"."""
+    words, start, end = p.words, p.start, p.end
+    if words[end : end + 2] in _IN_ALL:
+        return start, end + 2
+    if p.before in _TOTALS:
+        return start - 1, end
+    if not _ANNOUNCE.isdisjoint(words[max(0, start - _ANNOUNCED) : start]):
+        return None
+    if p.next in _PLURAL_BE or (p.before in _COUNTS and not p.next[0].isalpha()):
+        return start, end
+    return None
 
 
 def _stage(p: _Place) -> _Span:

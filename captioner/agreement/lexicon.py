@@ -38,7 +38,17 @@ STATUS_NAMES = ("affirmed", "generic", "historical", "family", "hypothetical", "
     NOTHING,
     HIST_B,
     COMPARE,
-) = range(19)
+    DENIES_THAT,
+    DOUBTS_THAT,
+    DOUBTS_ALL,
+) = range(22)
+
+_UNSURE = """doubtful | uncertain | unlikely | improbable | likely | probable | possible | conceivable | imaginable | plausible
+    | arguable | questionable | debatable | unclear | unproven | unconfirmed | presumed | suspected | assumed | thought
+    | believed | open | not certain | not clear | not sure | not evident | not obvious | not proven | not established
+    | not known | not unlikely | not improbable | not impossible | not excluded | not ruled out | not settled | not beyond doubt
+    | some doubt | room for doubt"""
+"""What "it is … that", "it is … whether" leaves open."""
 
 CUES = MappingProxyType(
     {
@@ -57,7 +67,11 @@ CUES = MappingProxyType(
             | not amounting to | not reaching | does not reach | not reached | has not reached | do not reach | short of
             | bereft of | fails to support | fail to support | fails to bear out
             | falls short of | stops short of | below the threshold for | below the threshold of | under the threshold for
-            | disproves | disprove | in vain for | spared of | not yet | not the case that | not true that | untrue that | false that
+            | disproves | disprove | in vain for | spared of | not yet
+            | gives the lie to | give the lie to | belies | contradicts | negates | everything except | everything except for
+            | everything but | everything apart from | everything other than | hardly shows | scarcely shows
+            | hardly demonstrates | scarcely demonstrates | hardly suggests | scarcely suggests | hardly a | hardly an
+            | scarcely a | scarcely an
             | not meeting criteria for | does not meet criteria for | exclusion of | excluded are | ruled out are
             | absent are | not seen are | missing are | spares | sparing | zero | hardly any | not any
             | failure to show | failure to demonstrate | nothing of the | no such thing as | rejects | refutes
@@ -69,9 +83,25 @@ CUES = MappingProxyType(
             less than | more than | beyond | past the | past | worse than | better than | milder than | below | above
             | greater than | higher than | lower than | exceeding | exceeds | under | over | surpasses | surpassing""",
         NEG_TO_COMMA: "far from | by no means | anything but",
+        DENIES_THAT: """
+            not true that | untrue that | false that | not the case that | not so that | wrong that | incorrect that
+            | not correct that | not right that | far from true that | wrong to say that | wrong to claim that
+            | incorrect to say that | incorrect to claim that | not correct to say that | not true to say that
+            | misleading to say that | a mistake to say that | mistaken to say that | an error to say that
+            | cannot be said that | could not be said that | cannot be claimed that | cannot be maintained that
+            | no truth in the claim that""",
+        DOUBTS_THAT: " | ".join(
+            f"{word.strip()} {opening}" for word in _UNSURE.split("|") for opening in ("that", "whether", "if")
+        ),
+        DOUBTS_ALL: """
+            without certainty | without full certainty | without much certainty | without any certainty | with some hesitation
+            | with hesitation | with reservation | with some reservation | if anything | at best | with a question mark
+            | unless it is | unless they are | evidence is thin | evidence is weak | evidence is scant | evidence is slim
+            | evidence is insufficient | evidence is inconclusive | evidence is equivocal | until proven otherwise
+            | subject to confirmation | if real | if genuine | at a guess | as a guess""",
         NOT: "not | cannot be | nowhere | never",
         NOTHING: """
-            nothing | under no circumstances | in no way | on no account | little to suggest | little evidence of | little to indicate | nothing to suggest | nothing suggestive of | nothing to indicate | nothing indicative of | nothing points to
+            nothing | there is little | there is precious little | under no circumstances | in no way | on no account | little to suggest | little evidence of | little to indicate | nothing to suggest | nothing suggestive of | nothing to indicate | nothing indicative of | nothing points to
             | nothing to point to | nothing suggesting | nothing indicating | nothing resembling | nothing like
             | nothing pointing to | nothing that suggests | nothing that indicates | nothing in favour of""",
         NEG_B: """
@@ -84,12 +114,22 @@ CUES = MappingProxyType(
             | have cleared | completely resolved | resolved | not on display | nonexistent | dismissed | can be excluded
             | can be ruled out | can be discounted | has been excluded | has been ruled out | have been excluded
             | excluded here | no longer seen | no longer visible | no longer present | is nowhere | are nowhere | discounted
+            | fails to appear | fails to emerge | fails to materialize | failed to appear | failed to emerge | does not appear
+            | do not appear | did not appear | is false | is wrong | is incorrect | is mistaken | is unfounded | is unjustified
+            | is unwarranted | is inaccurate | is not true | is not correct | is not justified | is not warranted | would be false
+            | would be a mistake | would be wrong | would be mistaken | would be incorrect | would be misleading
+            | would be an error | is a mistake | is an error | not among | not one of | not part of
             | undetectable | not the diagnosis | not the case | not a finding | not the finding | not the cause | untrue""",
         HEDGE_F: """
             ddx includes | ddx of | low probability of | high probability of | probability of | likelihood of | could pass for
             | might pass for | may pass for | alleged | allegedly | i think this is | i think it is | guess would be | guess is
             | wonders about | wonder about | brings to mind | think of | could well be | might well be | could easily be
             | might easily be | could possibly be | may possibly be | might possibly be | could conceivably be | bordering on
+            | borders on | bordered on | verges on | comes close to | coming close to | close to being | next to being
+            | what looks like | what appears to be | what seems to be | what resembles | would fit | could fit | might fit
+            | may fit | would match | could match | might match | jury is out on | jury is still out on | leans towards
+            | leaning towards | leans toward | leaning toward | tends towards | tending towards | inclines towards
+            | inclining towards | might call | could call | may call | would call | might say | could say
             | verging on | almost no | nearly no | virtually no | believed to be | thought to be | felt to be | assumed to be | thought to represent
             | believed to represent | felt to represent | would represent | possible | possibly | probable | probably | suspected | suspect | suspicious for | suspicion of | suspicious of
             | suspicion for | concern for | concerning for | worrisome for | questionable | query | queried | question of
@@ -161,6 +201,12 @@ CUES = MappingProxyType(
             | the prime consideration | a prime possibility | the prime possibility | a prime differential
             | the prime differential | a prime contender | the prime contender | a prime candidate
             | the prime candidate | a prime suspicion | the prime suspicion
+            | was considered | were considered | a matter of debate | a matter of dispute | a matter of opinion
+            | a matter of conjecture | disputed | contested | controversial | up for debate | under debate | a hypothesis
+            | a working hypothesis | a working diagnosis | a tentative diagnosis | a guess | an assumption | a presumption
+            | a supposition | a hunch | hard to tell from | difficult to tell from | hard to distinguish from
+            | difficult to distinguish from | indistinguishable from | cannot be told from | cannot be distinguished from
+            | not distinguishable from | not to be told from
             | is speculative | tentative | is borderline | a differential | a differential diagnosis""",
         HEDGE_BOTH: "versus | and/or | differential between",
         HYPO_F: """
@@ -177,7 +223,8 @@ CUES = MappingProxyType(
             | used to inspect | used to examine | used to check | used to detect | used to diagnose | used to assess | used to evaluate | helps detect | helps to detect
             | may obscure | can obscure | could obscure | might obscure | may hide | may mask | can mask | could mask
             | performed for | done for | obtained for | requested for | ordered for | acquired for | indication :
-            | useful for detecting | useful for diagnosing | to diagnose | would expect | might expect | expected | anticipated | graded for | examined for | asked about | asked whether | asking about | inquired about
+            | whoever expects | anyone expecting | those expecting
+            | whoever seeks | useful for detecting | useful for diagnosing | to diagnose | would expect | might expect | expected | anticipated | graded for | examined for | asked about | asked whether | asking about | inquired about
             | asked for | wondered about | in the diagnosis of | prone to""",
         HIST_F: """
             history of | past history of | medical history of | known history of | previous | prior | past | formerly
@@ -206,7 +253,9 @@ CUES = MappingProxyType(
             | no need | more than one | less than one | more than a | not alone | not isolated | non displaced
             | does not hide | cannot hide | cannot be mistaken | cannot be missed | cannot be overlooked | cannot be denied
             | impossible to miss | impossible to overlook | cannot be ignored | no fewer | no exclusion of | not absent
-            | not lacking | is not missing | not negative | not free of | not free from | not devoid of | not clear of
+            | to say nothing of | not to speak of | little doubt | there is little doubt | there is little question
+            | who would deny | no one would deny | nobody would deny | no denying | can hardly be denied | can hardly be doubted
+            | can hardly be missed | not lacking | is not missing | not negative | not free of | not free from | not devoid of | not clear of
             | not without | no lack of | no absence of | non normal""",
         EXCEPT: """
             except | except for | apart from | aside from | other than | with the exception of | save for | but for
@@ -222,7 +271,7 @@ PERCEIVED = words("""seen visible present evident noted identified demonstrated 
     confirmed perceptible noticeable documented distinguishable mentioned exhibited encountered picked described
     listed involved manifest diagnosed established obvious conspicuous illustrated imaged disclosed appreciable
     localizable made delineated spotted identifiable clear developed featured suggested indicated represented
-    in_evidence part included labelled here""")
+    borne substantiated corroborated upheld in_evidence part included labelled here""")
 """Words that say that something is to be seen: "X is not VISIBLE" denies X."""
 
 EXCLUDED = words("excluded ruled discounted dismissed precluded eliminated")

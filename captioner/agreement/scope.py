@@ -39,6 +39,9 @@ _SKIP_BACK = (
 _VERB_LIKE = lx.FINITE | lx.PARTICIPLE
 _CONTENT_END = lx.STOP | _HARD
 _TIGHT_END = lx.STOP | _HARD | lx.FINITE | frozenset((",", "and", "of", "in", "on", "with", "at", "as", "from"))
+_OPENS_CLAUSE = frozenset(("that", "whether", "if"))
+_OTHER_CLAUSE = frozenset((";", "but", "however", "although", "though", "whereas", "yet"))
+_AND_STILL = frozenset(("but", "yet", "though", "although"))
 _LIST_JOIN = frozenset(("or", "nor"))
 _FORWARD_KINDS = frozenset(
     (lx.NEG_F, lx.NOT, lx.HEDGE_F, lx.HYPO_F, lx.HIST_F, lx.FAM_F, lx.GEN_F, lx.NOTHING, lx.NEG_TO_COMMA)
@@ -129,6 +132,10 @@ class _Machine:
         self.scopes = scopes
         self.kinds = kinds
         self.cue_at = {hit[0]: number for number, hit in enumerate(scopes.cues)}
+        self.clauses: set[int] = set()
+        """Cues that deny or doubt a whole clause: "it is not true that"."""
+        self.opened: set[int] = set()
+        """Where these clauses begin."""
 
     def run(self) -> None:
         scopes = self.scopes
@@ -147,13 +154,18 @@ class _Machine:
     def mark(self, lo: int, hi: int, status: int, number: int) -> None:
         state, by = self.scopes.status, self.scopes.by
         for k in range(lo, hi):
-            if status > state[k]:
+            if status == lx.NEGATED and by[k] in self.clauses:
+                state[k] = lx.HEDGED  # "it is not true that X is absent"
+                by[k] = number
+            elif status > state[k]:
                 state[k] = status
                 by[k] = number
 
     def cue(self, number: int, kind: int, at: tuple[int, int], sentence: tuple[int, int]) -> None:
         (start, end), (a, b) = at, sentence
         words = self.words
+        if kind in (lx.NEG_B, lx.HEDGE_B) and (opened := self.clause_after(start, end, a, b)) is not None:
+            kind, end = (lx.DENIES_THAT if kind == lx.NEG_B else lx.DOUBTS_THAT), opened
         if kind == lx.NOT:
             kind, end = self.what_not_does(start, end, b)
         elif kind == lx.NEG_B and words[start] == "lacking" and end < b and words[end] not in _AFTER_PREDICATE:
@@ -177,6 +189,12 @@ class _Machine:
         elif kind == lx.COMPARE:
             for k in range(end, self.tight_end(end, b)):
                 self.scopes.compared[k] = number
+        elif kind in (lx.DENIES_THAT, lx.DOUBTS_THAT):
+            self.clauses.add(number)
+            self.opened.add(end)
+            self.mark(end, self.clause_end(end, b), lx.NEGATED if kind == lx.DENIES_THAT else lx.HEDGED, number)
+        elif kind == lx.DOUBTS_ALL:
+            self.mark(a, b, lx.HEDGED, number)
         elif kind == lx.NEG_TO_COMMA:
             stop = end
             while stop < min(b, end + _REACH) and words[stop] != ",":
@@ -245,6 +263,18 @@ class _Machine:
                 return False
             k -= 1
         return True
+
+    def clause_after(self, start: int, end: int, a: int, b: int) -> int | None:
+        """Return where the clause begins that "it" stands for: "it is false | that", "it is wrong to say | that"."""
+        words = self.words
+        k = end + 2 if words[end : end + 1] == ["to"] else end
+        if k < b and words[k] in _OPENS_CLAUSE and "it" in words[max(a, start - 3) : start]:
+            return k + 1
+        return None
+
+    def clause_end(self, at: int, b: int) -> int:
+        """Return where a clause ends that "that" or "whether" has opened."""
+        return next((k for k in range(at, min(b, at + _REACH)) if self.words[k] in _OTHER_CLAUSE), min(b, at + _REACH))
 
     def tight_end(self, at: int, b: int) -> int:
         words = self.words
@@ -439,7 +469,7 @@ class _Machine:
             hi = k + 1
         lo = k
         floor = max(a, hi - _REACH)
-        while lo >= floor:
+        while lo >= floor and lo + 1 not in self.opened:
             word = words[lo]
             if word in lx.STOP or word in (":", "(", ")", ";", "[", "]"):
                 break
@@ -459,6 +489,9 @@ class _Machine:
         if status == lx.NEGATED and self.attributive(start, end, b):
             self.mark(end, self.tight_end(end, b), status, number)
             return False
+        if lo + 1 >= hi and lo > a and words[lo] in _AND_STILL:
+            # "X was thought of but is not seen": the subject is the one of the clause before
+            hi, lo = next((p for p in range(a, lo) if words[p] in lx.FINITE), a), a - 1
         if lo + 1 >= hi:
             return False
         if status == lx.NEGATED:
