@@ -12,31 +12,53 @@ try:
 except KeyboardInterrupt:
     os._exit(130)
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+_STOPPED = 128 + signal.SIGINT
+"""The exit code, as shells count."""
+
 
 def main() -> None:
     """Run the command line until it ends or is stopped."""
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # nohup, or a job in the background: not told
-        _command()
+        from captioner.cli import main as command
+
+        command()
         return
     signal.signal(signal.SIGINT, _end)
     sys.unraisablehook = _once_more
+    heard, told = os.pipe()
+    for descriptor in (heard, told):
+        os.set_blocking(descriptor, False)
+    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+
+    def stopped() -> bool:
+        try:
+            return bool(os.read(heard, 1))
+        except BlockingIOError:
+            return False
+
     try:
-        _command()
+        _command(stopped)
     except KeyboardInterrupt:
         _end()
+    except SystemExit as end:
+        if end.code == _STOPPED:
+            _end()  # a library that was stopped while it was being loaded may never come to its end
+        raise
 
 
-def _command() -> None:
+def _command(stopped: "Callable[[], bool]") -> None:
     from captioner.cli import main as command
 
-    told = signal.getsignal(signal.SIGINT) is _end
     try:
-        if told:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        command()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        command(stopped)
     finally:
-        if told:
-            signal.signal(signal.SIGINT, _end)
+        signal.signal(signal.SIGINT, _end)
 
 
 def _end(*_: object) -> None:
@@ -45,7 +67,7 @@ def _end(*_: object) -> None:
             stream.flush()
         except (OSError, RuntimeError, ValueError, AttributeError):  # unread, being written to, closed, never there
             continue
-    os._exit(128 + signal.SIGINT)  # as shells count
+    os._exit(_STOPPED)
 
 
 def _once_more(what: "sys.UnraisableHookArgs") -> None:

@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,10 @@ TERMINAL += ("TTY_COMPATIBLE", "TTY_INTERACTIVE")
 # A profile is looked up in the user's own files, which no test reads.
 for name in (*TERMINAL, "AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
     os.environ.pop(name, None)
+
+# Who starts tests in the background of a script has Ctrl-C ignored, by them and by all that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says more of the machine than of the code; and whether a change passes must not be drawn by lot:
 # examples are the same every time, unless new ones are asked for with --hypothesis-profile=exploring.

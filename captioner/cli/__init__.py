@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 failed, something left out, or below a threshold; 2 bad us
 """
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -51,8 +52,13 @@ def options(
     """See [bold]captioner COMMAND --help[/] for examples of each command."""
 
 
-def main() -> None:
-    """Run the command line: a message and an exit code for whatever a person can put right, and never a traceback."""
+def main(stopped: Callable[[], bool] = lambda: False) -> None:
+    """Run the command line: a message and an exit code for whatever a person can put right, and never a traceback.
+
+    Args:
+        stopped: says whether Ctrl-C has come. A library that it meets while it is being loaded may only say that it could
+            not be.
+    """
     debug = "--debug" in sys.argv[1:]
     try:
         app()
@@ -73,15 +79,8 @@ def main() -> None:
     except Exception as e:
         if debug:
             raise
-        if _comes_of_ctrl_c(e):
+        if stopped():
             sys.exit(STOPPED)
         err.print(f"[bold red]internal error:[/] {escape(type(e).__name__)}: {escape(str(e))}")
         err.print("This is a fault of captioner's. Please report it with what --debug prints (captioner --debug …).")
         sys.exit(1)
-
-
-def _comes_of_ctrl_c(error: BaseException | None) -> bool:
-    """A library that is stopped while it is being loaded may say that it could not be."""
-    return error is not None and (
-        isinstance(error, KeyboardInterrupt) or _comes_of_ctrl_c(error.__cause__ or error.__context__)
-    )
