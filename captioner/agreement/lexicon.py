@@ -47,8 +47,11 @@ _UNSURE = """doubtful | uncertain | unlikely | improbable | likely | probable | 
     | arguable | questionable | debatable | unclear | unproven | unconfirmed | presumed | suspected | assumed | thought
     | believed | open | not certain | not clear | not sure | not evident | not obvious | not proven | not established
     | not known | not unlikely | not improbable | not impossible | not excluded | not ruled out | not settled | not beyond doubt
-    | some doubt | room for doubt"""
+    | some doubt | room for doubt | hard to believe | difficult to believe"""
 """What "it is … that", "it is … whether" leaves open."""
+
+_FAR_FROM = "never | in no way | by no means | hardly | scarcely | far from | anything but"
+_LACKING = "free of | free from | without | devoid of | clear of | lacking | absent | missing"
 
 CUES = MappingProxyType(
     {
@@ -89,7 +92,8 @@ CUES = MappingProxyType(
             | incorrect to say that | incorrect to claim that | not correct to say that | not true to say that
             | misleading to say that | a mistake to say that | mistaken to say that | an error to say that
             | cannot be said that | could not be said that | cannot be claimed that | cannot be maintained that
-            | no truth in the claim that""",
+            | no truth in the claim that | nobody would say that | no one would say that | nobody would claim that
+            | no one would claim that""",
         DOUBTS_THAT: " | ".join(
             f"{word.strip()} {opening}" for word in _UNSURE.split("|") for opening in ("that", "whether", "if")
         ),
@@ -98,7 +102,10 @@ CUES = MappingProxyType(
             | with hesitation | with reservation | with some reservation | if anything | at best | with a question mark
             | unless it is | unless they are | evidence is thin | evidence is weak | evidence is scant | evidence is slim
             | evidence is insufficient | evidence is inconclusive | evidence is equivocal | until proven otherwise
-            | subject to confirmation | if real | if genuine | at a guess | as a guess""",
+            | apparently | reportedly | supposedly | ostensibly | seemingly | purportedly
+            | not diagnostic | cannot be sure | cannot be certain | cannot be known | cannot tell | this is not certain
+            | this is uncertain | this is doubtful | this is not sure | in general | generally speaking | as a rule | in theory
+            | in principle | by definition | theoretically | hypothetically | subject to confirmation | if real | if genuine | at a guess | as a guess""",
         NOT: "not | cannot be | nowhere | never",
         NOTHING: """
             nothing | there is little | there is precious little | under no circumstances | in no way | on no account | little to suggest | little evidence of | little to indicate | nothing to suggest | nothing suggestive of | nothing to indicate | nothing indicative of | nothing points to
@@ -114,7 +121,8 @@ CUES = MappingProxyType(
             | have cleared | completely resolved | resolved | not on display | nonexistent | dismissed | can be excluded
             | can be ruled out | can be discounted | has been excluded | has been ruled out | have been excluded
             | excluded here | no longer seen | no longer visible | no longer present | is nowhere | are nowhere | discounted
-            | fails to appear | fails to emerge | fails to materialize | failed to appear | failed to emerge | does not appear
+            | fails to appear | fails to emerge | fails to materialize | failed to appear | failed to emerge | a false impression
+            | a false alarm | a misreading | a misdiagnosis | a misnomer | does not appear
             | do not appear | did not appear | is false | is wrong | is incorrect | is mistaken | is unfounded | is unjustified
             | is unwarranted | is inaccurate | is not true | is not correct | is not justified | is not warranted | would be false
             | would be a mistake | would be wrong | would be mistaken | would be incorrect | would be misleading
@@ -129,7 +137,9 @@ CUES = MappingProxyType(
             | what looks like | what appears to be | what seems to be | what resembles | would fit | could fit | might fit
             | may fit | would match | could match | might match | jury is out on | jury is still out on | leans towards
             | leaning towards | leans toward | leaning toward | tends towards | tending towards | inclines towards
-            | inclining towards | might call | could call | may call | would call | might say | could say
+            | inclining towards
+            | something like | something resembling | a sort of | sort of | almost a | if not | impossible to rule out | impossible to exclude
+            | might call | could call | may call | would call | might say | could say
             | verging on | almost no | nearly no | virtually no | believed to be | thought to be | felt to be | assumed to be | thought to represent
             | believed to represent | felt to represent | would represent | possible | possibly | probable | probably | suspected | suspect | suspicious for | suspicion of | suspicious of
             | suspicion for | concern for | concerning for | worrisome for | questionable | query | queried | question of
@@ -223,11 +233,14 @@ CUES = MappingProxyType(
             | used to inspect | used to examine | used to check | used to detect | used to diagnose | used to assess | used to evaluate | helps detect | helps to detect
             | may obscure | can obscure | could obscure | might obscure | may hide | may mask | can mask | could mask
             | performed for | done for | obtained for | requested for | ordered for | acquired for | indication :
-            | whoever expects | anyone expecting | those expecting
+            | could become | may become
+            | might become | can become | would become | will become | could turn into | may turn into | might turn into
+            | will turn into | will show | will develop | will have | whoever expects | anyone expecting | those expecting
             | whoever seeks | useful for detecting | useful for diagnosing | to diagnose | would expect | might expect | expected | anticipated | graded for | examined for | asked about | asked whether | asking about | inquired about
             | asked for | wondered about | in the diagnosis of | prone to""",
         HIST_F: """
-            history of | past history of | medical history of | known history of | previous | prior | past | formerly
+            used to show | used to have | once showed | once had | ceased to show | ceases to show | stopped showing
+            | history of | past history of | medical history of | known history of | previous | prior | past | formerly
             | previously known | previously diagnosed | old healed | prior episode of | history includes | hx of | h/o
             | resolution of | interval resolution of | resolution of the | disappearance of | clearance of | after treatment of
             | clearing of | status post | following treatment of | after treatment for | recovered from | post treatment of""",
@@ -253,10 +266,12 @@ CUES = MappingProxyType(
             | no need | more than one | less than one | more than a | not alone | not isolated | non displaced
             | does not hide | cannot hide | cannot be mistaken | cannot be missed | cannot be overlooked | cannot be denied
             | impossible to miss | impossible to overlook | cannot be ignored | no fewer | no exclusion of | not absent
-            | to say nothing of | not to speak of | little doubt | there is little doubt | there is little question
+            | hard to deny | difficult to deny | impossible to deny | wrong to deny | would be wrong to deny | is wrong to deny
+            | cannot deny | cannot overlook | cannot miss | cannot ignore | cannot fail to see | to say nothing of | not to speak of | little doubt | there is little doubt | there is little question
             | who would deny | no one would deny | nobody would deny | no denying | can hardly be denied | can hardly be doubted
             | can hardly be missed | not lacking | is not missing | not negative | not free of | not free from | not devoid of | not clear of
-            | not without | no lack of | no absence of | non normal""",
+            | not without | no lack of | no absence of | non normal | """
+        + " | ".join(f"{one.strip()} {other.strip()}" for one in _FAR_FROM.split("|") for other in _LACKING.split("|")),
         EXCEPT: """
             except | except for | apart from | aside from | other than | with the exception of | save for | but for
             | with exception of | excepting | besides | in addition to | beside the | exception being | exceptions being
@@ -320,7 +335,7 @@ IMAGE = words("""image radiograph film scan ray x-ray photograph photo picture s
 """Nouns for the picture itself."""
 
 EVIDENCE = words("""evidence sign indication suggestion feature finding trace hint abnormality change nothing
-    anything something none way hallmark manifestation appearance stigma proof clue""")
+    reason ground basis argument anything something none way hallmark manifestation appearance stigma proof clue""")
 """Nouns that stand for what would show a disease; a denial passes through them."""
 
 ADDITIONAL = words("other additional further second another separate remaining else new")

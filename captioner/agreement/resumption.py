@@ -18,7 +18,8 @@ _RESUMES = lx.words(
 )
 _DOUBTFUL = lx.words(
     """uncertain questionable doubtful debatable unclear unproven unconfirmed speculative tentative provisional equivocal
-    inconclusive arguable indeterminate doubt open presumptive presumed suspected possible probable likely"""
+    inconclusive arguable indeterminate doubt guess hypothesis assumption
+    supposition conjecture speculation hunch open presumptive presumed suspected possible probable likely"""
 )
 _CERTAIN = lx.words("certain sure definite definitive clear proven confirmed conclusive established secure convincing")
 _GONE = lx.words(

@@ -39,6 +39,13 @@ _SKIP_BACK = (
 _VERB_LIKE = lx.FINITE | lx.PARTICIPLE
 _CONTENT_END = lx.STOP | _HARD
 _TIGHT_END = lx.STOP | _HARD | lx.FINITE | frozenset((",", "and", "of", "in", "on", "with", "at", "as", "from"))
+_SUPPOSING = frozenset(("if", "were", "should", "had", "unless", "suppose", "supposing"))
+"""At the head of a sentence these make it a supposition."""
+
+_OPENING_DOUBT = _ASKING | _SUPPOSING
+_INVERTING = frozenset(("nor", "neither", "never", "nowhere", "no"))
+_AUXILIARIES = frozenset("is are was were does do did has have can could".split())
+_INVERSION = 10
 _OPENS_CLAUSE = frozenset(("that", "whether", "if"))
 _OTHER_CLAUSE = frozenset((";", "but", "however", "although", "though", "whereas", "yet"))
 _AND_STILL = frozenset(("but", "yet", "though", "although"))
@@ -119,7 +126,7 @@ def resolve(tokens: Tokens, cues: list[Hit], kinds: list[int]) -> Scopes:
         if number:
             sentence[a:b] = [number] * (b - a)
     scopes = Scopes([lx.AFFIRMED] * n, [-1] * n, sentence, parts, [-1] * n, cues)
-    if cues or "?" in tokens.distinct or "for" in tokens.distinct:
+    if cues or not _OPENING_DOUBT.isdisjoint(tokens.distinct):
         scopes.plain = False
         _Machine(tokens, scopes, kinds).run()
     return scopes
@@ -142,6 +149,10 @@ class _Machine:
         for number, (start, end, index) in enumerate(scopes.cues):
             a, b = scopes.sentences[scopes.sentence[start]]
             self.cue(number, self.kinds[index], (start, end), (a, b))
+        for a, b in scopes.sentences:
+            if self.words[a] in _SUPPOSING:
+                comma = next((k for k in range(a, b) if self.words[k] == ","), b)
+                self.mark(a, comma, lx.HYPOTHETICAL, -1)
         if _ASKING.isdisjoint(self.tokens.distinct):
             return
         for i, word in enumerate(self.words):
@@ -164,7 +175,9 @@ class _Machine:
     def cue(self, number: int, kind: int, at: tuple[int, int], sentence: tuple[int, int]) -> None:
         (start, end), (a, b) = at, sentence
         words = self.words
-        if kind in (lx.NEG_B, lx.HEDGE_B) and (opened := self.clause_after(start, end, a, b)) is not None:
+        if start - a < 2 and self.inverted(start, end, a, b):
+            kind = lx.DENIES_THAT
+        elif kind in (lx.NEG_B, lx.HEDGE_B) and (opened := self.clause_after(start, end, a, b)) is not None:
             kind, end = (lx.DENIES_THAT if kind == lx.NEG_B else lx.DOUBTS_THAT), opened
         if kind == lx.NOT:
             kind, end = self.what_not_does(start, end, b)
@@ -191,7 +204,7 @@ class _Machine:
                 self.scopes.compared[k] = number
         elif kind in (lx.DENIES_THAT, lx.DOUBTS_THAT):
             self.clauses.add(number)
-            self.opened.add(end)
+            self.opened.add(end + 1 if end < b and words[end] in _AUXILIARIES else end)
             self.mark(end, self.clause_end(end, b), lx.NEGATED if kind == lx.DENIES_THAT else lx.HEDGED, number)
         elif kind == lx.DOUBTS_ALL:
             self.mark(a, b, lx.HEDGED, number)
@@ -243,6 +256,8 @@ class _Machine:
                 return lx.HEDGE_B, k + 1
             if word in ("exclude", "rule") and k + 1 < b:
                 return lx.HEDGE_F, k + 1 + (words[k + 1] == "out")
+            if word == "show" and k + 1 < b and words[k + 1] in ("on", "in", "here", "."):
+                return lx.NEG_B, k + 1  # "X does not show on this image"
             if word in lx.PERCEIVED and word not in ("part", "clear", "here"):
                 return lx.NEG_B, k + 1
             if word in _FEATURES and (k + 1 == b or not words[k + 1][0].isalpha() or words[k + 1] in lx.PREPOSITIONS):
@@ -263,6 +278,18 @@ class _Machine:
                 return False
             k -= 1
         return True
+
+    def inverted(self, start: int, end: int, a: int, b: int) -> bool:
+        """Say whether a denial at the head of a sentence takes the verb before its subject: "nowhere is X seen"."""
+        words = self.words
+        if words[start] not in _INVERTING or (start > a and words[start] != "no"):
+            return False
+        if words[start] in ("nor", "neither") or (words[start] == "never" and end < b):
+            return end < b and words[end] in _AUXILIARIES
+        if words[start] == "no" and not (start > a and words[a] in ("in", "at", "on")):
+            return False
+        verb = next((k for k in range(end, min(b, end + _INVERSION)) if words[k] in _AUXILIARIES), None)
+        return verb is not None and all(words[k] not in _OTHER_CLAUSE and words[k] != "," for k in range(end, verb))
 
     def clause_after(self, start: int, end: int, a: int, b: int) -> int | None:
         """Return where the clause begins that "it" stands for: "it is false | that", "it is wrong to say | that"."""
@@ -471,7 +498,7 @@ class _Machine:
         floor = max(a, hi - _REACH)
         while lo >= floor and lo + 1 not in self.opened:
             word = words[lo]
-            if word in lx.STOP or word in (":", "(", ")", ";", "[", "]"):
+            if word in lx.STOP or word == "that" or word in (":", "(", ")", ";", "[", "]"):
                 break
             other = self.cue_at.get(lo)
             if (

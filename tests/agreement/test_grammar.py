@@ -296,3 +296,108 @@ def test_whatever_stands_after_a_word_of_circumstance_and_is_no_picture_place_or
 def test_pictures_places_and_appearances_are_no_circumstances(words, base):
     schema, label, caption = base
     assert "history" not in details(schema, label, f"{caption} {words}.")
+
+
+# schema, label, how the picture is called, the label's finding, another class's
+FINDINGS = [
+    ("busi", "malignant", "breast ultrasound image", "a malignant breast lesion", "a benign breast lesion"),
+    ("lc25000", "lung_scc", "histology slide", "lung squamous cell carcinoma", "lung adenocarcinoma"),
+    ("ham10000", "mel", "dermoscopic image", "a melanoma", "a dermatofibroma"),
+    ("padchest", "pneumothorax", "chest radiograph", "a pneumothorax", "a lung nodule"),
+    ("hyperkvasir", "polyps", "endoscopic image", "a polyp", "haemorrhoids"),
+]
+NOT_SAID = [
+    "It is not true that this {view} shows {x}.",
+    "It cannot be said that this {view} shows {x}.",
+    "It would be wrong to say that this {view} shows {x}.",
+    "It is doubtful that this {view} shows {x}.",
+    "It is not certain that this {view} shows {x}.",
+    "It is clear that {x} is absent from this {view}.",
+    "It is hard to believe that this {view} shows {x}.",
+    "There is no reason to think that this {view} shows {x}.",
+    "There is little on this {view} that speaks for {x}.",
+    "The claim that this {view} shows {x} is false.",
+    "To call this {view} one of {x} would be a mistake.",
+    "Nowhere on this {view} is {x} seen.",
+    "Never does this {view} show {x}.",
+    "In no part of this {view} is {x} seen.",
+    "If this {view} shows {x}, it is subtle.",
+    "Supposedly, this {view} shows {x}.",
+    "The {view} shows everything except {x}.",
+    "The {view} hardly shows {x}.",
+    "The {view} will show {x}.",
+    "The {view} used to show {x}.",
+    "The {view} shows {x}, if anything.",
+    "The {view} shows {x}, though the evidence is thin.",
+    "The {view} borders on {x}.",
+    "The {view} shows {x}. This is a guess.",
+]
+SAID_AS_WELL = [
+    "A {view} with {x} bordering on {y}.",
+    "A {view} with {x}. It is not true that this image is free from {y}.",
+    "A {view} with {x}. It is not true that {y} is absent.",
+    "A {view} with {x}. It is false that there is no {y}.",
+    "A {view} with {x}. Nor is {y} absent.",
+    "A {view} with {x}. It is doubtful that {y} is absent.",
+    "A {view} with {x}. It would be wrong to deny {y}.",
+    "A {view} with {x}. There is no denying {y}.",
+    "A {view} with {x}, in no way free of {y}.",
+    "A {view} with {x}, to say nothing of {y}.",
+    "A {view} with {x}, if not {y}.",
+]
+PLAINLY_SAID = [
+    "It is true that this {view} shows {x}.",
+    "It is clear that this {view} shows {x}.",
+    "It cannot be denied that this {view} shows {x}.",
+    "There is no doubt that this {view} shows {x}.",
+    "There is little doubt that this {view} shows {x}.",
+    "Nobody would miss {x} on this {view}.",
+    "{X} is what this {view} shows.",
+    "This {view} leaves no doubt about {x}.",
+]
+
+
+def spoken(template, view, x, y=""):
+    bare = y.removeprefix("a ") if "no {y}" in template else y
+    return template.format(view=view, x=x, X=x[0].upper() + x[1:], y=bare)
+
+
+@pytest.mark.parametrize(("case", "template"), list(itertools.product(FINDINGS, NOT_SAID)))
+def test_what_is_denied_doubted_or_supposed_of_a_whole_clause_is_not_said(case, template):
+    schema, label, view, x, _ = case
+    assert codes(schema, label, spoken(template, view, x))
+
+
+@pytest.mark.parametrize(("case", "template"), list(itertools.product(FINDINGS, SAID_AS_WELL)))
+def test_another_class_is_said_by_a_denied_denial_and_by_closeness_to_it(case, template):
+    schema, label, view, x, y = case
+    assert codes(schema, label, spoken(template, view, x, y)) & {"extra_label", "wrong_grade"}
+
+
+@pytest.mark.parametrize(("case", "template"), list(itertools.product(FINDINGS, PLAINLY_SAID)))
+def test_a_clause_that_is_called_true_is_said(case, template):
+    schema, label, view, x, _ = case
+    assert codes(schema, label, spoken(template, view, x)) == set()
+
+
+@pytest.mark.parametrize("case", FINDINGS)
+@pytest.mark.parametrize(
+    "count",
+    [
+        "They number three.",
+        "They are three in number.",
+        "There are four.",
+        "One counts three.",
+        "Three are visible.",
+        "Half a dozen are visible.",
+        "The count is three.",
+        "Another one lies beside it.",
+    ],
+)
+def test_a_number_that_stands_alone_counts_what_was_named_before_it(case, count):
+    schema, label, view, x, _ = case
+    assert "count" in details(schema, label, f"A {view} with {x}. {count}")
+
+
+def test_the_number_of_a_grade_counts_nothing():
+    assert codes("aptos2019", "Moderate", "Fundus photograph with diabetic retinopathy. The grade is two.") == set()
