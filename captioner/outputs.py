@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from captioner import atomic
 from captioner.store import FINISHED, Attempt, Ledger
-from captioner.tables import SampleTable
+from captioner.tables import SampleTable, uncollected
 from captioner.triplets import Triplet
 
 _PART = 5_000
@@ -56,6 +56,7 @@ CAPTIONS = pa.schema(
 )
 
 
+@uncollected()
 def write_sets(
     folder: Path, ledger: Ledger, triplets: Sequence[Triplet], progress: Callable[[int], None] = lambda _: None
 ) -> None:
