@@ -1,7 +1,7 @@
 """The program: what ``captioner`` and ``python -m captioner`` start.
 
 Ctrl-C ends it quietly at any moment, with exit code 130. A command is told by KeyboardInterrupt and ends what it has begun;
-while modules are still being loaded, and once the command is done, nothing is open, and the program ends at once.
+while a module is being loaded, and once the command is done, the program ends at once.
 """
 
 import os
@@ -14,8 +14,7 @@ except KeyboardInterrupt:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from types import FrameType
 
 _STOPPED = 128 + signal.SIGINT
 """The exit code, as shells count."""
@@ -23,47 +22,46 @@ _STOPPED = 128 + signal.SIGINT
 
 def main() -> None:
     """Run the command line until it ends or is stopped."""
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # nohup, or a job in the background: not told
-        from captioner.cli import main as command
-
-        command()
-        return
-    signal.signal(signal.SIGINT, _end)
-    sys.unraisablehook = _once_more
-    heard, told = os.pipe()
-    for descriptor in (heard, told):
-        os.set_blocking(descriptor, False)
-    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
-
-    def stopped() -> bool:
-        try:
-            return bool(os.read(heard, 1))
-        except BlockingIOError:
-            return False
-
+    told = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not under nohup, or in the background
+    if told:
+        signal.signal(signal.SIGINT, _end)
+        sys.unraisablehook = _once_more
     try:
-        _command(stopped)
+        _command(told=told)
     except KeyboardInterrupt:
         _end()
     except SystemExit as end:
         if end.code == _STOPPED:
-            _end()  # a library that was stopped while it was being loaded may never come to its end
+            _end()
         raise
 
 
-def _command(stopped: "Callable[[], bool]") -> None:
+def _command(*, told: bool) -> None:
     from captioner.cli import main as command
 
     try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        command(stopped)
+        if told:
+            signal.signal(signal.SIGINT, _tell)
+        command()
     finally:
-        signal.signal(signal.SIGINT, _end)
+        if told:
+            signal.signal(signal.SIGINT, _end)
+
+
+def _tell(_: int, frame: "FrameType | None") -> None:
+    """A module that is stopped while it is being loaded may leave Python waiting for it, or say that it cannot be loaded."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            _end()
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 def _end(*_: object) -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
+            if stream.isatty():
+                stream.write("\x1b[?25h")  # a progress bar hides the cursor
             stream.flush()
         except (OSError, RuntimeError, ValueError, AttributeError):  # unread, being written to, closed, never there
             continue

@@ -4,14 +4,13 @@ Exit codes: 0 done; 1 failed, something left out, or below a threshold; 2 bad us
 """
 
 import sys
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from captioner.cli import captions, engines, preparing, runs, schemas, shards, standing, unimed
-from captioner.cli.console import STOPPED, err, out
+from captioner.cli.console import err, out
 from captioner.errors import CaptionerError
 
 app = typer.Typer(
@@ -52,13 +51,8 @@ def options(
     """See [bold]captioner COMMAND --help[/] for examples of each command."""
 
 
-def main(stopped: Callable[[], bool] = lambda: False) -> None:
-    """Run the command line: a message and an exit code for whatever a person can put right, and never a traceback.
-
-    Args:
-        stopped: says whether Ctrl-C has come. A library that it meets while it is being loaded may only say that it could
-            not be.
-    """
+def main() -> None:
+    """Run the command line: a message and an exit code for whatever a person can put right, and never a traceback."""
     debug = "--debug" in sys.argv[1:]
     try:
         app()
@@ -79,8 +73,6 @@ def main(stopped: Callable[[], bool] = lambda: False) -> None:
     except Exception as e:
         if debug:
             raise
-        if stopped():
-            sys.exit(STOPPED)
         err.print(f"[bold red]internal error:[/] {escape(type(e).__name__)}: {escape(str(e))}")
         err.print("This is a fault of captioner's. Please report it with what --debug prints (captioner --debug …).")
         sys.exit(1)
