@@ -21,6 +21,7 @@ _ORDER = {"error": 0, "warning": 1, "info": 2}
 _ACCEPTED = 6
 
 _compiled: dict[str, Vocabulary] = {}
+_VOCABULARIES = 64
 _CONTEXTS = 10_000
 
 
@@ -44,6 +45,8 @@ class Checker:
         self.version = f"{RULES}-{key}"
         vocabulary = _compiled.get(key)
         if vocabulary is None:
+            if len(_compiled) >= _VOCABULARIES:
+                _compiled.pop(next(iter(_compiled)), None)
             vocabulary = _compiled[key] = compile_vocabulary(schema, self.library)
         self.vocabulary = vocabulary
         self._passed = Verdict("agree", (), self.version)
