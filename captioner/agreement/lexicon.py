@@ -122,8 +122,7 @@ CUES = MappingProxyType(
             | can be ruled out | can be discounted | has been excluded | has been ruled out | have been excluded
             | excluded here | no longer seen | no longer visible | no longer present | is nowhere | are nowhere | discounted
             | fails to appear | fails to emerge | fails to materialize | failed to appear | failed to emerge | a false impression
-            | a false alarm | a misreading | a misdiagnosis | a misnomer | does not appear
-            | do not appear | did not appear | is false | is wrong | is incorrect | is mistaken | is unfounded | is unjustified
+            | a false alarm | a misreading | a misdiagnosis | a misnomer | is false | is wrong | is incorrect | is mistaken | is unfounded | is unjustified
             | is unwarranted | is inaccurate | is not true | is not correct | is not justified | is not warranted | would be false
             | would be a mistake | would be wrong | would be mistaken | would be incorrect | would be misleading
             | would be an error | is a mistake | is an error | not among | not one of | not part of

@@ -39,6 +39,8 @@ _SKIP_BACK = (
 _VERB_LIKE = lx.FINITE | lx.PARTICIPLE
 _CONTENT_END = lx.STOP | _HARD
 _TIGHT_END = lx.STOP | _HARD | lx.FINITE | frozenset((",", "and", "of", "in", "on", "with", "at", "as", "from"))
+_SHOWING = frozenset(("show", "appear"))
+_AFTER_SHOWING = frozenset("on in here anywhere within at throughout".split())
 _SUPPOSING = frozenset(("if", "were", "should", "had", "unless", "suppose", "supposing"))
 """At the head of a sentence these make it a supposition."""
 
@@ -256,8 +258,8 @@ class _Machine:
                 return lx.HEDGE_B, k + 1
             if word in ("exclude", "rule") and k + 1 < b:
                 return lx.HEDGE_F, k + 1 + (words[k + 1] == "out")
-            if word == "show" and k + 1 < b and words[k + 1] in ("on", "in", "here", "."):
-                return lx.NEG_B, k + 1  # "X does not show on this image"
+            if word in _SHOWING and (k + 1 == b or words[k + 1] in _AFTER_SHOWING or not words[k + 1][0].isalpha()):
+                return lx.NEG_B, k + 1  # "X does not show on this image"; but "X does not appear Y" denies Y
             if word in lx.PERCEIVED and word not in ("part", "clear", "here"):
                 return lx.NEG_B, k + 1
             if word in _FEATURES and (k + 1 == b or not words[k + 1][0].isalpha() or words[k + 1] in lx.PREPOSITIONS):

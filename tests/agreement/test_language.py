@@ -26,7 +26,7 @@ ASSERTED = [
 DENIED = [
     "The {image} shows no {x}.", "{X} is absent on this {image}.", "There is no evidence of {x} on this {image}.",
     "{X} is not seen on this {image}.", "A {image} without {x}.", "A {image} negative for {x}.",
-    "This {image} does not show {x}.", "No {x} is identified on this {image}.", "{X} has been ruled out on this {image}.",
+    "This {image} does not show {x}.", "{X} does not appear on this {image}.", "No {x} is identified on this {image}.", "{X} has been ruled out on this {image}.",
     "A {image} free of {x}.", "{X} cannot be seen on this {image}.", "{X} isn't visible on this {image}.",
     "There is neither {x} nor any other disease on this {image}.", "Nothing on this {image} suggests {x}.",
     "This {image} lacks {x}.", "{X}: absent. This is a {image}.", "This {image} fails to show {x}.",
