@@ -136,14 +136,16 @@ _HANGING_FINE = {
     "multiple": frozenset(("are", "be")),
     "there": frozenset(("is", "are", "seen", "present", "visible", "not", "also")),
     "so": frozenset(("not", "do", "or")),
-    "should": frozenset(("it", "they")),
+    "should": frozenset(("it", "they")), "that": frozenset(("at",)),
     "only": frozenset(("*",)), "too": frozenset(("*",)), "also": frozenset(("*",)), "yet": frozenset(("*",)), "any": frozenset(("if", "without")),
     "show": frozenset(("*",)), "display": frozenset(("*",)), "contain": frozenset(("*",)), "both": frozenset(("in", "of", "affects", "affecting", "involves")),
     "consistent": frozenset(("is", "are", "be", "internally")), "associated": frozenset(("be", "is", "are")),
     "compatible": frozenset(("is", "are")), "present": frozenset(("*",)), "neither": frozenset(("of", "show")), "more": frozenset(("no", "any", "or")),
 }  # fmt: skip
 for _word in ("moderate", "mild", "small", "large"):
-    _HANGING_FINE[_word] = _HANGING_FINE["severe"] | frozenset(("is", "are", "very", "relatively", "rather"))
+    _HANGING_FINE[_word] = _HANGING_FINE["severe"] | frozenset(
+        "is are very relatively rather than only merely just still".split()
+    )
 _ARTICLE_END = re.compile(r"[,:;\-\u2013\u2014(\[/&+=]\s*[.]?\s*$|\.\.\.\s*$|…\s*$")
 
 

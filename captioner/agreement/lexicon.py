@@ -67,7 +67,7 @@ CUES = MappingProxyType(
             | absence is noted of | none of | in the absence of | contains no | unaffected by | uninvolved by
             | unable to show | unable to demonstrate | unable to detect | cannot detect | cannot see | cannot identify | unable to see | never shows | no convincing | no definite
             | no obvious | no clear evidence of | no radiographic evidence of | no findings of | nothing in the way of
-            | not amounting to | not reaching | does not reach | not reached | has not reached | do not reach | short of
+            | not amounting to | not reaching | does not reach | do not reach | short of
             | bereft of | fails to support | fail to support | fails to bear out
             | falls short of | stops short of | below the threshold for | below the threshold of | under the threshold for
             | disproves | disprove | in vain for | spared of | not yet
@@ -102,6 +102,7 @@ CUES = MappingProxyType(
             | with hesitation | with reservation | with some reservation | if anything | at best | with a question mark
             | unless it is | unless they are | evidence is thin | evidence is weak | evidence is scant | evidence is slim
             | evidence is insufficient | evidence is inconclusive | evidence is equivocal | until proven otherwise
+            | almost normal | nearly normal | practically normal | virtually normal | near normal | near - normal | not quite normal
             | apparently | reportedly | supposedly | ostensibly | seemingly | purportedly
             | not diagnostic | cannot be sure | cannot be certain | cannot be known | cannot tell | this is not certain
             | this is uncertain | this is doubtful | this is not sure | in general | generally speaking | as a rule | in theory
@@ -171,7 +172,7 @@ CUES = MappingProxyType(
             | cannot be completely excluded | cannot be confidently excluded | cannot be definitively excluded
             | cannot be discounted | cannot entirely be excluded | not excluded | not ruled out | not be excluded
             | not be ruled out | not been excluded | not been ruled out | not entirely excluded | not fully excluded
-            | not completely excluded | not definitely excluded | cannot be confirmed | not confirmed | could not be confirmed
+            | not completely excluded | not definitely excluded | cannot be assumed | cannot be presumed | cannot be confirmed | not confirmed | could not be confirmed
             | not be confirmed | unconfirmed | to be ruled out | to be excluded | to be confirmed | should be excluded
             | needs to be excluded | must be excluded | should be ruled out | must be ruled out | yet to be confirmed
             | yet to be excluded | is suspected | are suspected | was suspected | suspected | is possible | are possible
@@ -258,7 +259,8 @@ CUES = MappingProxyType(
             | beyond question | no less than | no fewer than | not only | not just | not merely | not simply | not solely
             | non contrast | without contrast | without intravenous contrast | without iv contrast | no contrast
             | non specific | non invasive | no mistaking | not to mention | nothing less than | nothing but | none other than
-            | no longer than | without difficulty | no problem | no small | not without | not infrequently | not unlike
+            | no longer than | nothing other than | no other than | there is no missing | there is no overlooking | cannot fail to notice
+            | does not lack | do not lack | as could be | as can be | without difficulty | no problem | no small | not without | not infrequently | not unlike
             | not uncommon | no wonder | beyond any doubt | unmistakable | leaves no doubt | not until | no mere
             | as expected in | as expected for | as expected of | as would be expected in | as would be expected of
             | certain | definite | not limited to | without question | no exception | no stranger to | non depend

@@ -2,7 +2,7 @@
 
 from captioner.agreement.lexicon import BE, IMAGE, PREPOSITIONS
 from captioner.agreement.tokens import Tokens
-from captioner.agreement.vocabulary import CONCEPT, IS, Node, Words
+from captioner.agreement.vocabulary import CONCEPT, CUE, IS, Node, Words
 
 Hit = tuple[int, int, int]
 """First token, token after the last, index into the layer's table."""
@@ -14,6 +14,7 @@ _GAP_WORDS = 4
 _GAP_REACH = 18
 _PICTURE_OPENS = frozenset(("in", "on", "by", "from"))
 _NO_PREDICATE = frozenset(("a", "an", "the", "this", "that"))
+_ABSENCE = frozenset("without free absence absent lack lacking devoid clear negative".split())
 _INSERTED = frozenset(("however", "though", "therefore", "too", "also", "moreover", "nevertheless", "meanwhile"))
 _SHORTEST_LOWER = 3
 _FUNCTION = frozenset(
@@ -63,6 +64,8 @@ def match(tokens: Tokens, trie: Node) -> tuple[list[list[Hit]], list[GapHit]]:
                     if last is not None:
                         gaps.append((i, j, last[0], last[1], index))
             for layer, index, case in node.entries:
+                if layer == CONCEPT and i < ends[CUE] and word in _ABSENCE and layers[CUE][-1][0] < i:
+                    continue  # "not | free of X": the denial is denied, and X stands alone
                 if j > ends[layer] and not (case and not _capitals(tokens, i, j, shortest)):
                     found.append((layer, (i, j, index)))
             if j == n or (node := node.after.get(words[j])) is None:

@@ -39,8 +39,9 @@ _SKIP_BACK = (
 _VERB_LIKE = lx.FINITE | lx.PARTICIPLE
 _CONTENT_END = lx.STOP | _HARD
 _TIGHT_END = lx.STOP | _HARD | lx.FINITE | frozenset((",", "and", "of", "in", "on", "with", "at", "as", "from"))
-_SHOWING = frozenset(("show", "appear"))
+_SHOWING = frozenset(("show", "appear", "reached"))
 _AFTER_SHOWING = frozenset("on in here anywhere within at throughout".split())
+_ABSENCE = frozenset(("absence", "lack"))
 _SUPPOSING = frozenset(("if", "were", "should", "had", "unless", "suppose", "supposing"))
 """At the head of a sentence these make it a supposition."""
 
@@ -212,7 +213,7 @@ class _Machine:
             self.mark(a, b, lx.HEDGED, number)
         elif kind == lx.NEG_TO_COMMA:
             stop = end
-            while stop < min(b, end + _REACH) and words[stop] != ",":
+            while stop < min(b, end + _REACH) and words[stop] not in (",", ":", ";"):
                 stop += 1
             self.mark(end, stop, lx.NEGATED, number)
         elif kind == lx.HEDGE_F:
@@ -530,6 +531,9 @@ class _Machine:
         if not copula and not (end >= b or words[end] in _AFTER_PREDICATE):
             return False
         self.mark(lo + 1, hi, status, number)
+        if status == lx.HEDGED and not _ABSENCE.isdisjoint(words[lo + 1 : hi]):
+            for p in range(lo + 1, hi):  # "the absence of X is uncertain"
+                self.scopes.status[p], self.scopes.by[p] = lx.HEDGED, number
         return True
 
     def attributive(self, start: int, end: int, b: int) -> bool:

@@ -16,6 +16,7 @@ _BODY_SITES = lx.words(
     "nose nostril cheek forehead scalp lip eyelid chin trunk torso buttock groin palm sole nail nape limb"
 )
 _BEFORE_PLACE = frozenset("of the a an this benign normal healthy human unremarkable".split())
+_CATCHING = frozenset("catch catches catching meet meets meeting strike strikes striking draw draws drawing".split())
 _FORMS = frozenset(("shaped", "like", "sign"))
 _OPERATIONS = ("ectomy", "plasty", "otomy", "ostomy", "umab", "ximab", "ercept", "tinib", "cillin", "trexate")
 """Endings of operations, and of drugs."""
@@ -66,6 +67,13 @@ def _anatomy(j: Judge, attributes: Mapping[str, str], known: Mapping[str, Attrib
             continue
         if end < len(words) and words[end] in _FORMS:
             continue  # "meniscus-shaped"
+        if (
+            words[start] == "eye"
+            and words[start - 2 : start - 1]
+            and words[start - 2] in _CATCHING
+            and words[start - 1] == "the"
+        ):
+            continue  # "meets the eye"
         if "skin" in mine and not _inside_allowed(j, start, end) and status[start] != lx.NEGATED:
             _body_site(j, start, end, attributes, known)
             continue
