@@ -5,7 +5,8 @@ the caption. The rows cover what language models and radiologists write: passive
 forms, textbook signs; and every way to be wrong. Those of ``blind.tsv`` were read when the rules were mended; most of
 ``blind2.tsv``, which looks for trouble, came after: rare schemas, many labels, reports in telegram style, and faults in words
 that nobody has listed. ``blind3.tsv`` goes through schemas that were seldom tested; of its 180 verdicts 170 were right on the
-first run.
+first run. ``blind4.tsv`` tries to mislead by grammar (inversions, denials of denials, idioms; two thirds of it are right); of its
+300 verdicts 243 were right on the first run, and it says no codes.
 """
 
 import csv
@@ -19,8 +20,8 @@ import pytest
 from captioner.agreement import Checker
 from captioner.schema import load_schema
 
-TABLES = {"blind.tsv": (0.97, 0.93), "blind2.tsv": (0.92, 0.90), "blind3.tsv": (0.97, 0.90)}
-"""File → the share of verdicts, and of codes of refusals, that must be right."""
+TABLES = {"blind.tsv": (0.97, 0.93), "blind2.tsv": (0.92, 0.90), "blind3.tsv": (0.97, 0.90), "blind4.tsv": (0.86, None)}
+"""File → the share of verdicts, and of codes of refusals (where it has them), that must be right."""
 
 WRONG_IN_RUNS = 0.03
 """The share of wrong captions that a run, which refuses unknown words, may let pass."""
@@ -96,15 +97,15 @@ def test_verdicts_on_captions_written_blind_are_right(
     assert right >= TABLES[name][0], listed([reading for reading in read if not reading.right], right)
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize(("name", "least"), [(name, codes) for name, (_, codes) in TABLES.items() if codes])
 def test_refusals_of_captions_written_blind_name_the_right_fault(
-    name: str, record_property: Callable[[str, object], None]
+    name: str, least: float, record_property: Callable[[str, object], None]
 ) -> None:
     wrong = [reading for reading in readings(name) if reading.verdict == "disagree"]
     right = share(wrong, lambda reading: reading.right_for_the_right_reason)
     record_property("codes_right", right)
     missed = [reading for reading in wrong if not reading.right_for_the_right_reason]
-    assert right >= TABLES[name][1], listed(missed, right)
+    assert right >= least, listed(missed, right)
 
 
 @pytest.mark.parametrize("name", TABLES)
