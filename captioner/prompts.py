@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import BuiltinMethodType
 from typing import Any
 
 import jinja2
@@ -244,7 +245,20 @@ class _Environment(ImmutableSandboxedEnvironment):
         """Return an attribute of a finding at once, and let the sandbox look at all others."""
         if type(obj) is Finding and attribute in _FINDING:
             return getattr(obj, attribute)
+        if type(obj) is dict and attribute == "items":
+            return obj.items
         return super().getattr(obj, attribute)
+
+    def call(self, context: Any, function: Any, /, *args: Any, **scope: Any) -> Any:
+        """Call ``items()`` of a dict, which every prompt does, at once, and let the sandbox look at all others."""
+        if (
+            type(function) is BuiltinMethodType
+            and function.__name__ == "items"
+            and type(function.__self__) is dict
+            and not args
+        ):
+            return function()
+        return super().call(context, function, *args, **scope)
 
 
 def context_of(

@@ -92,6 +92,9 @@ class CheckedCaption(NamedTuple):
     issues: tuple[Mapping[str, Any], ...] = ()
 
 
+_PLAIN = CheckedCaption("", accepted=True)[1:]
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One round of a triplet.
@@ -116,14 +119,18 @@ class Attempt:
         codes: dict[str, int] = {}
         stored: list[str | CheckedCaption] = []
         for c in self.captions:
+            if c[1:] == _PLAIN:
+                stored.append(c.caption)
+                continue
             if c.accepted:
                 sources[c.source] = sources.get(c.source, 0) + 1
             else:
                 for issue in c.issues:
                     if issue["level"] == "error":
                         codes[issue["code"]] = codes.get(issue["code"], 0) + 1
-            plain = c.accepted and c.source == "engine" and c.original is None and not c.issues
-            stored.append(c.caption if plain else c)
+            stored.append(c)
+        if plain := sum(type(c) is str for c in stored):
+            sources["engine"] = sources.get("engine", 0) + plain
         accepted = sum(sources.values())
         counts = {"accepted": accepted, "rejected": len(stored) - accepted}
         counts |= {f"source {name}": n for name, n in sources.items()} | {
@@ -213,6 +220,7 @@ class Ledger:
         self.path = path
         self._grouping = False
         self._counts: dict[str, int] = {}
+        self._new_counts: dict[str, int] = {}  # of the attempts and states that wait
         self._new_answers: dict[str, tuple[Any, ...]] = {}
         self._new_attempts: list[tuple[Any, ...]] = []
         self._new_states: list[tuple[Any, ...]] = []
@@ -270,6 +278,7 @@ class Ledger:
 
     def _load_counts(self) -> None:
         self._counts = json.loads(self.meta("counts") or "{}")
+        self._new_counts.clear()
 
     @contextlib.contextmanager
     def _storage(self) -> Iterator[None]:
@@ -321,43 +330,55 @@ class Ledger:
                 pass
 
     def keep_answers(self) -> None:
-        """Make the answers that were added so far durable, if any are not, and with them all that waits.
+        """Make the answers that were added so far durable, if any are not.
+
+        What became of them still waits for :meth:`commit`: it follows from the answers, and many rows in one commit cost less.
 
         Raises:
             StorageError: the disk is full; what was not committed before is lost.
         """
         if self._new_answers:
-            self.commit()
+            with self._all_or_nothing():
+                pass
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """All of it or nothing, after what waits for a commit, and all of it now."""
+        with self._all_or_nothing():
+            self._write_verdicts()
+            yield
+
+    @contextlib.contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Write the answers that wait, whatever else the block writes, and the counts of all this."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            self._write_down()
+            if self._new_answers:
+                self._db.executemany(
+                    f"INSERT OR REPLACE INTO answers ({_NEW_ANSWER}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    self._new_answers.values(),
+                )
             yield
             self._db.execute(
                 "INSERT INTO meta VALUES ('counts', ?) ON CONFLICT DO UPDATE SET value = excluded.value",
-                (json.dumps(self._counts, sort_keys=True),),
+                (_json(self._counts),),
             )
             self._db.execute("COMMIT")
         except BaseException as e:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            self._forget_new()
+            self._new_answers.clear()
+            self._new_attempts.clear()
+            self._new_states.clear()
             self._load_counts()
             if isinstance(e, sqlite3.OperationalError):
                 raise self._unwritable(e) from None
             raise
-        self._forget_new()
+        self._new_answers.clear()
 
-    def _write_down(self) -> None:
-        """Write what waits, each kind of row in one go."""
+    def _write_verdicts(self) -> None:
+        """Write the attempts and states that wait, each kind of row in one go; within a transaction."""
         for statement, rows in (
-            (
-                f"INSERT OR REPLACE INTO answers ({_NEW_ANSWER}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                self._new_answers.values(),
-            ),
             ("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?)", self._new_attempts),
             (
                 "UPDATE triplets SET status = ?, round = max(round, ?), accepted = accepted + ? WHERE position = ?",
@@ -366,11 +387,9 @@ class Ledger:
         ):
             if rows:
                 self._db.executemany(statement, rows)
-
-    def _forget_new(self) -> None:
-        self._new_answers.clear()
-        self._new_attempts.clear()
-        self._new_states.clear()
+                rows.clear()
+        self._count_in(self._new_counts)
+        self._new_counts.clear()
 
     def _wrote(self) -> None:
         if not self._grouping:
@@ -535,7 +554,9 @@ class Ledger:
         self._new_attempts.append((open_.position, *attempt[:5]))
         self._new_states.append((status, attempt.round + 1, attempt.accepted, open_.position))
         self._moved(status)
-        self._count_in(attempt.counts)
+        counts = self._new_counts
+        for name, number in attempt.counts.items():
+            counts[name] = counts.get(name, 0) + number
         self._wrote()
 
     def set_status(self, open_: OpenTriplet, status: Status) -> None:
@@ -545,9 +566,9 @@ class Ledger:
         self._wrote()
 
     def _moved(self, status: Status) -> None:
-        counts, name = self._counts, f"status {status}"
-        counts["status open"] -= 1
-        counts[name] = counts.get(name, 0) + 1
+        counts = self._new_counts
+        for name, number in (("status open", -1), (f"status {status}", 1)):
+            counts[name] = counts.get(name, 0) + number
 
     def states(self) -> Iterator[tuple[Triplet, Status, int]]:
         """Yield every triplet with its state and its number of accepted captions."""
@@ -598,7 +619,9 @@ class Ledger:
         """Return counts over the whole ledger."""
         if not self._grouping:
             self._load_counts()  # another process may be writing
-        counts = self._counts
+        counts = dict(self._counts)
+        for name, number in self._new_counts.items():
+            counts[name] = counts.get(name, 0) + number
         by_error = {}
         if counts.get("errors"):
             by_error = dict(

@@ -127,17 +127,33 @@ def test_the_question_is_recorded_with_its_answer_and_without_the_system_message
     assert (key, json.loads(messages), seed) == ("rkey", [["user", "short"]], 7)
 
 
-def test_answers_are_kept_at_once_when_that_is_asked_for_and_all_that_waits_with_them(path):
+def test_answers_are_kept_at_once_when_that_is_asked_for_and_what_became_of_them_with_the_next_commit(path):
     with Ledger(path, "run1") as ledger, Ledger(path, read_only=True) as reader:
         ledger.add_triplets(TRIPLETS)
         with ledger.grouped():
-            ledger.set_status(first(ledger), "incomplete")
-            ledger.keep_answers()
-            assert reader.totals().triplets == {"open": 4}
+            ledger.add_attempt(first(ledger), attempt().packed(), "complete")
             ledger.add_answer(Answer("rkey", "{}"), REQUEST)
             ledger.keep_answers()
-            assert reader.totals().requests == 1
-            assert reader.totals().triplets == {"incomplete": 1, "open": 3}
+            kept = reader.totals()
+            assert (kept.requests, kept.accepted, kept.triplets) == (1, 0, {"open": 4})
+            assert ledger.waiting
+            now = ledger.totals()
+            assert (now.requests, now.accepted, now.triplets) == (1, 1, {"complete": 1, "open": 3})
+            ledger.commit()
+            assert reader.totals() == now
+
+
+def test_a_kill_between_an_answer_and_its_verdict_leaves_counts_that_fit_the_rows(path):
+    with Ledger(path, "run1") as ledger, Ledger(path, "run1") as next_start:
+        ledger.add_triplets(TRIPLETS)
+        with ledger.grouped():
+            open_ = first(ledger)
+            ledger.add_answer(Answer("rkey", "{}"), REQUEST)
+            ledger.add_attempt(open_, attempt().packed(), "complete")
+            ledger.keep_answers()
+            assert next_start.answer("rkey") == Answer("rkey", "{}")
+            assert next_start.attempts(open_.triplet.id) == []
+            assert next_start.totals().triplets == {"open": 4}
 
 
 def test_what_a_group_of_writes_holds_is_seen_by_others_when_it_is_committed_and_kept_whatever_ends_it(path):

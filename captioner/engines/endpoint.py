@@ -69,6 +69,7 @@ class Endpoint:
         self._settings = settings
         self._requests = Pace(settings.requests_per_minute)
         self._tokens = Pace(settings.tokens_per_minute)
+        self._paced = settings.requests_per_minute is not None or settings.tokens_per_minute is not None
         self._expected = 256.0
 
     @property
@@ -87,9 +88,10 @@ class Endpoint:
         Raises:
             Failure: there is no answer, or none that can be used.
         """
-        await self._requests.wait()
         expected = len(body) / 4 + self._expected  # about four characters to a token
-        await self._tokens.wait(expected)
+        if self._paced:
+            await self._requests.wait()
+            await self._tokens.wait(expected)
         sent = time.monotonic()
         if flight is not None:
             flight.sent = sent
