@@ -36,7 +36,7 @@ from captioner.writer import write_captions
 BARREN = 50
 """Answers without a single readable caption, from the first on, after which a model is given up."""
 
-_COMMIT = 0.05
+_COMMIT = 0.01
 _YOUNG = 50_000
 _BREATH = 0.02
 _WAVES = 4
