@@ -224,6 +224,8 @@ class Prompt:
 
 _ASKED_WITH = ("dataset", "modality", "view", "anatomy", "findings", "negatives", "attributes", "k")
 _TAKE_IN = (jinja2.nodes.Include, jinja2.nodes.Import, jinja2.nodes.FromImport)
+_SCOPE = frozenset(("_loop_vars", "_block_vars"))
+"""What Jinja itself hands to every call."""
 CONTEXT_NAMES = frozenset({*_ASKED_WITH, "failures", "accepted"})
 
 
@@ -256,6 +258,7 @@ class _Environment(ImmutableSandboxedEnvironment):
             and function.__name__ == "items"
             and type(function.__self__) is dict
             and not args
+            and scope.keys() <= _SCOPE
         ):
             return function()
         return super().call(context, function, *args, **scope)

@@ -67,12 +67,7 @@ def _anatomy(j: Judge, attributes: Mapping[str, str], known: Mapping[str, Attrib
             continue
         if end < len(words) and words[end] in _FORMS:
             continue  # "meniscus-shaped"
-        if (
-            words[start] == "eye"
-            and words[start - 2 : start - 1]
-            and words[start - 2] in _CATCHING
-            and words[start - 1] == "the"
-        ):
+        if start >= 2 and words[start - 1 : start + 1] == ["the", "eye"] and words[start - 2] in _CATCHING:
             continue  # "meets the eye"
         if "skin" in mine and not _inside_allowed(j, start, end) and status[start] != lx.NEGATED:
             _body_site(j, start, end, attributes, known)
