@@ -53,7 +53,7 @@ def answers(count: int = 200) -> list[str]:
 
 def accept_all(_: Triplet, captions: Sequence[str], __: Sequence[str]) -> list[CheckedCaption]:
     """Check nothing."""
-    return [CheckedCaption(caption, accepted=True) for caption in captions]
+    return [CheckedCaption(caption, True) for caption in captions]
 
 
 def questions(asked: list[Triplet], folder: str) -> list[Request]:

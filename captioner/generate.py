@@ -36,7 +36,8 @@ from captioner.writer import write_captions
 BARREN = 50
 """Answers without a single readable caption, from the first on, after which a model is given up."""
 
-_COMMIT = 0.01
+_TAKE_IN = 0.01
+_COMMIT = 0.1
 _YOUNG = 50_000
 _BREATH = 0.02
 _WAVES = 4
@@ -263,10 +264,14 @@ class Generator:
             self._waker.set_result(None)
 
     async def _commit_now_and_then(self) -> None:
+        committed = time.monotonic()
         while True:
-            await asyncio.sleep(_COMMIT)
+            await asyncio.sleep(_TAKE_IN)
             self._take_in()
-            self.ledger.commit()
+            # Answers are safe already; what became of them follows from them, and many rows in one commit cost less.
+            if (now := time.monotonic()) > committed + _COMMIT:
+                self.ledger.commit()
+                committed = now
 
     async def _wave(self, only: frozenset[str] | None, number: int) -> None:
         """Ask once for every open triplet that is not busy."""

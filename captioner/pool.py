@@ -11,7 +11,7 @@ import os
 import pickle
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, BinaryIO, Generic, Self, TypeVar
 
@@ -54,13 +54,13 @@ class Pool(Generic[Token]):
     def __init__(self, check: AnswerCheck, done: Callable[[Token, PackedAttempt], None], processes: int) -> None:
         self._check, self._done, self._processes = check, done, processes
         self._workers: list[_Worker[Token]] = []
-        self._flushing = False
+        self._piece: list[tuple[Token, Round]] = []
         self.tasks: set[asyncio.Task[None]] = set()
 
     @property
     def waiting(self) -> int:
         """Rounds that were submitted and are not done."""
-        return sum(len(w.rounds) for w in self._workers)
+        return len(self._piece) + sum(len(w.rounds) for w in self._workers)
 
     async def __aenter__(self) -> Self:
         for _ in range(self._processes):
@@ -81,19 +81,17 @@ class Pool(Generic[Token]):
 
     def submit(self, token: Token, round_: Round) -> None:
         """Have an answer checked."""
-        worker = min(self._workers, key=lambda w: len(w.rounds), default=None)
-        if worker is None or len(worker.rounds) >= _AHEAD:
+        if all(len(worker.rounds) + len(self._piece) >= _AHEAD for worker in self._workers):
             self._done(token, self._check.attempt(round_))
             return
-        worker.add(token, round_)
-        if not self._flushing:  # what one turn of the loop brings goes in one piece
-            self._flushing = True
+        if not self._piece:  # what one turn of the loop brings goes in one piece
             asyncio.get_running_loop().call_soon(self._flush)
+        self._piece.append((token, round_))
 
     def _flush(self) -> None:
-        self._flushing = False
-        for worker in self._workers:
-            worker.flush()
+        if self._piece:
+            min(self._workers, key=lambda w: len(w.rounds)).check(self._piece)
+            self._piece = []
 
     async def _read(self, worker: "_Worker[Token]") -> None:
         try:
@@ -102,7 +100,11 @@ class Pool(Generic[Token]):
                     self._done(worker.rounds.pop(number)[0], attempt)
         except (asyncio.IncompleteReadError, OSError):  # it died
             self._workers.remove(worker)
-            for token, round_ in worker.rounds.values():
+            left = list(worker.rounds.values())
+            if not self._workers:
+                left += self._piece
+                self._piece = []
+            for token, round_ in left:
                 self._done(token, self._check.attempt(round_))
             await worker.end()
 
@@ -113,18 +115,13 @@ class _Worker(Generic[Token]):
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self._number = 0
-        self._outbox: list[tuple[int, Round]] = []
         self.rounds: dict[int, tuple[Token, Round]] = {}
 
-    def add(self, token: Token, round_: Round) -> None:
-        self._number += 1
-        self.rounds[self._number] = token, round_
-        self._outbox.append((self._number, round_))
-
-    def flush(self) -> None:
-        if self._outbox:
-            self.write(self._outbox)
-            self._outbox = []
+    def check(self, piece: Sequence[tuple[Token, Round]]) -> None:
+        numbered = dict(enumerate(piece, self._number + 1))
+        self._number += len(piece)
+        self.rounds |= numbered
+        self.write([(number, round_) for number, (_, round_) in numbered.items()])
 
     def write(self, value: object) -> None:
         assert self._process.stdin is not None

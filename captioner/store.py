@@ -23,6 +23,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 from pydantic_core import from_json, to_json
 
+from captioner.answer_keys import AnswerKeys
 from captioner.engines import Answer, Request
 from captioner.errors import OutputError, StorageError
 from captioner.triplets import Triplet
@@ -52,10 +53,11 @@ CREATE TABLE triplets (
 CREATE INDEX triplets_open ON triplets (position) WHERE status = 'open';
 CREATE INDEX triplets_failed ON triplets (position) WHERE status = 'failed';
 CREATE TABLE answers (
-    number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, messages TEXT, seed INTEGER, text TEXT, finish_reason TEXT, error TEXT,
+    number INTEGER PRIMARY KEY, key TEXT NOT NULL, messages TEXT, seed INTEGER, text TEXT, finish_reason TEXT, error TEXT,
     prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, seconds REAL NOT NULL, attempts INTEGER NOT NULL,
     model TEXT, received REAL NOT NULL, cached_tokens INTEGER NOT NULL DEFAULT 0
 );
+CREATE INDEX answers_keys ON answers (number, key);
 CREATE INDEX answers_failed ON answers (number) WHERE error IS NOT NULL;
 CREATE TABLE attempts (
     triplet INTEGER NOT NULL, round INTEGER NOT NULL, kind TEXT NOT NULL, key TEXT, problems TEXT NOT NULL, captions TEXT NOT NULL,
@@ -120,7 +122,7 @@ class Attempt:
         stored: list[str | CheckedCaption] = []
         for c in self.captions:
             if c[1:] == _PLAIN:
-                stored.append(c.caption)
+                stored.append(c[0])
                 continue
             if c.accepted:
                 sources[c.source] = sources.get(c.source, 0) + 1
@@ -234,12 +236,17 @@ class Ledger:
                 mode = "ro&immutable=1"  # readers of a WAL need to write beside it, unless nobody else can either
             uri = f"{path.resolve().as_uri()}?mode={mode}"
             self._db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
+        self._keys = AnswerKeys(self._db)
         try:
             with self._storage():
                 self._open(run, read_only=read_only)
         except BaseException:
-            self._db.close()
+            self._close()
             raise
+
+    def _close(self) -> None:
+        self._keys.close()
+        self._db.close()
 
     def _open(self, run: str | None, *, read_only: bool) -> None:
         try:
@@ -406,7 +413,7 @@ class Ledger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._db.close()
+        self._close()
 
     def meta(self, key: str) -> str | None:
         """Return a remark on the run, or None."""
@@ -446,6 +453,8 @@ class Ledger:
             names = ("requests", "sent", "prompt_tokens", "completion_tokens", "cached_tokens")
             self._count_in(dict(zip(names, lost, strict=True)) | {"errors": lost[0]}, -1)
             self._db.execute("DELETE FROM answers WHERE error IS NOT NULL AND finish_reason IS NULL")
+            self._keys.close()
+            self._keys = AnswerKeys(self._db)  # numbers may be given a second time
             failed = self._db.execute("UPDATE triplets SET status = 'open' WHERE status = 'failed'").rowcount
             self._count_in({"status failed": -failed, "status open": failed})
 
@@ -488,11 +497,7 @@ class Ledger:
 
     def answer(self, key: str) -> Answer | None:
         """Return the answer to a request, if it has come."""
-        new = self._new_answers.get(key)
-        if new is not None:
-            return Answer(new[0], *new[3:-1])
-        row = self._db.execute(f"SELECT {self._answer} FROM answers WHERE key = ?", (key,)).fetchone()
-        return None if row is None else Answer(*row)
+        return self.answers((key,)).get(key)
 
     def times(self) -> dict[str, tuple[float, float]]:
         """Return when each answer was asked for and when it came, by its key, in seconds since 1970."""
@@ -518,9 +523,16 @@ class Ledger:
 
     def answers(self, keys: Sequence[str]) -> dict[str, Answer]:
         """Return the answers to requests, of those that have come."""
-        found = {key: answer for key in keys if key in self._new_answers and (answer := self.answer(key))}
-        rows = self._db.execute(f"SELECT {self._answer} FROM answers WHERE key IN ({','.join('?' * len(keys))})", keys)
-        return found | {row[0]: Answer(*row) for row in rows}
+        numbers = self._keys.numbers(keys)
+        found = {}
+        if numbers:
+            which = ",".join(map(str, numbers))
+            rows = self._db.execute(f"SELECT {self._answer} FROM answers WHERE number IN ({which})")
+            found = {row[0]: Answer(*row) for row in rows}
+        for key in keys:
+            if (new := self._new_answers.get(key)) is not None:
+                found[key] = Answer(new[0], *new[3:-1])
+        return found
 
     def add_answer(self, answer: Answer, request: Request, cost: float = 0.0) -> None:
         """Record an answer as it came, with its question; system messages are the same throughout and stand in the run's file.

@@ -5,7 +5,7 @@ Processes that check answers read this module too; what takes long to import (pa
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from captioner.labels import Labels
 from captioner.schema import LabelSchema, canonical_json, hash_of_text
@@ -13,8 +13,7 @@ from captioner.schema import LabelSchema, canonical_json, hash_of_text
 __all__ = ["Labels", "Shared", "Triplet", "make_triplet"]
 
 
-@dataclass(frozen=True, slots=True)
-class Triplet:
+class Triplet(NamedTuple):
     """Modality, anatomy and findings, with what else a caption may rest on.
 
     Attributes:

@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,7 +67,7 @@ def prompt_show(
     messages = load_prompt(prompt).render(loaded, triplet, count)
     if as_json:
         body = {"messages": [m._asdict() for m in messages], "response_schema": answer_schema(count)}
-        print_json(body | {"triplet": asdict(triplet)})
+        print_json(body | {"triplet": triplet._asdict()})
         return
     for message in messages:
         out.rule(message.role, align="left", style="dim")

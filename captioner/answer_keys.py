@@ -1,0 +1,48 @@
+"""Where the answer to a request stands in a ledger, by the request's key.
+
+Keys are hashes: an index over them in the ledger itself would put each new answer's on another page, and writing these
+pages would cost as much as writing the answers. So the ledger lists the keys as they come, and they are indexed here, in
+memory, by whoever looks one up: about 40 bytes each.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+
+
+class AnswerKeys:
+    """The index of one ledger.
+
+    Args:
+        ledger: its database. Answers may be added to it at any time; where some are deleted, a new index is needed.
+    """
+
+    def __init__(self, ledger: sqlite3.Connection) -> None:
+        self._ledger = ledger
+        self._last = 0
+        self._index = sqlite3.connect(":memory:", isolation_level=None)
+        self._index.execute("PRAGMA journal_mode = OFF")
+        self._index.execute("CREATE TABLE keys (key TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID")
+
+    def numbers(self, keys: Sequence[str]) -> list[int]:
+        """Return the numbers of the answers to requests, of those that the ledger has."""
+        self._catch_up()
+        wanted = ",".join("?" * len(keys))
+        return [n for (n,) in self._index.execute(f"SELECT number FROM keys WHERE key IN ({wanted})", keys)]
+
+    def _catch_up(self) -> None:
+        (last,) = self._ledger.execute("SELECT coalesce(max(number), 0) FROM answers").fetchone()
+        if last == self._last:
+            return
+        # All of them are read from their list; the last few at the end of the answers.
+        newer = f" WHERE number > {self._last}" if self._last else ""
+        self._index.execute("BEGIN")
+        self._index.executemany(
+            "INSERT OR REPLACE INTO keys VALUES (?, ?)",
+            self._ledger.execute(f"SELECT key, number FROM answers{newer} ORDER BY number"),
+        )
+        self._index.execute("COMMIT")
+        self._last = last
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._index.close()
