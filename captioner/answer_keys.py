@@ -34,11 +34,11 @@ class AnswerKeys:
         if last == self._last:
             return
         # All of them are read from their list; the last few at the end of the answers.
-        newer = f" WHERE number > {self._last}" if self._last else ""
+        newer, after = (" WHERE number > ?", (self._last,)) if self._last else ("", ())
         self._index.execute("BEGIN")
         self._index.executemany(
             "INSERT OR REPLACE INTO keys VALUES (?, ?)",
-            self._ledger.execute(f"SELECT key, number FROM answers{newer} ORDER BY number"),
+            self._ledger.execute(f"SELECT key, number FROM answers{newer} ORDER BY number", after),
         )
         self._index.execute("COMMIT")
         self._last = last
