@@ -33,12 +33,11 @@ class AnswerKeys:
         (last,) = self._ledger.execute("SELECT coalesce(max(number), 0) FROM answers").fetchone()
         if last == self._last:
             return
-        # All of them are read from their list; the last few at the end of the answers.
         newer, after = (" WHERE number > ?", (self._last,)) if self._last else ("", ())
         self._index.execute("BEGIN")
         self._index.executemany(
-            "INSERT OR REPLACE INTO keys VALUES (?, ?)",
-            self._ledger.execute(f"SELECT key, number FROM answers{newer} ORDER BY number", after),
+            "INSERT OR REPLACE INTO keys VALUES (?, ?)",  # in the order of the keys: a million take half the time
+            self._ledger.execute(f"SELECT key, number FROM answers{newer} ORDER BY key, number", after),
         )
         self._index.execute("COMMIT")
         self._last = last

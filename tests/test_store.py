@@ -91,6 +91,64 @@ def test_requests_that_got_no_answer_are_asked_again_at_the_next_start(path):
         assert ledger.totals().triplets == {"open": 4}
 
 
+def test_an_answer_is_found_by_its_key_however_it_came_to_be_there(path):
+    """Before it is written, after, by the next process, and by one that looks on while more come."""
+    with Ledger(path, "run1") as ledger, Ledger(path, read_only=True) as reader:
+        assert reader.answer("r0") is None
+        for i in range(100):
+            with ledger.grouped():
+                ledger.add_answer(Answer(f"r{i}", f"text {i}", "stop"), REQUEST)
+                assert ledger.answer(f"r{i}") == Answer(f"r{i}", f"text {i}", "stop")
+            assert reader.answer(f"r{i}") == ledger.answer(f"r{i}") == Answer(f"r{i}", f"text {i}", "stop")
+    with Ledger(path, "run1") as ledger:
+        keys = [f"r{i}" for i in (99, 7, 100, 0)]
+        assert {k: a.text for k, a in ledger.answers(keys).items()} == {
+            "r99": "text 99",
+            "r7": "text 7",
+            "r0": "text 0",
+        }
+
+
+def test_an_answer_that_takes_the_place_of_a_lost_one_is_not_mistaken_for_it(path):
+    with Ledger(path, "run1") as ledger:
+        ledger.add_answer(Answer("r1", "{}"), REQUEST)
+        ledger.add_answer(Answer("r2", None, error="timeout"), REQUEST)
+        assert ledger.answer("r2") is not None
+        ledger.reopen()
+        ledger.add_answer(Answer("r3", "three"), REQUEST)
+        assert ledger.answer("r2") is None
+        assert ledger.answer("r3") == Answer("r3", "three")
+
+
+def test_of_two_answers_to_a_request_the_later_one_counts(path):
+    with Ledger(path, "run1") as ledger:
+        for text in ("first", "second"):
+            ledger.add_answer(Answer("r1", text), REQUEST)
+        assert ledger.answer("r1") == Answer("r1", "second")
+    with Ledger(path, "run1") as ledger:
+        assert ledger.answer("r1") == Answer("r1", "second")
+
+
+def test_a_ledger_from_before_keys_were_listed_goes_on(path):
+    with Ledger(path, "run1") as ledger:
+        ledger.add_answer(Answer("r1", "old"), REQUEST)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.executescript("DROP INDEX answers_keys; CREATE UNIQUE INDEX before ON answers (key)")
+    with Ledger(path, "run1") as ledger:
+        ledger.add_answer(Answer("r2", "new"), REQUEST)
+        assert {k: a.text for k, a in ledger.answers(["r1", "r2"]).items()} == {"r1": "old", "r2": "new"}
+
+
+def test_new_answers_are_written_beside_each_other_wherever_their_keys_would_stand(path):
+    """An index over keys, which are hashes, would put each on another page: half of all that is written."""
+    with Ledger(path, "run1"), contextlib.closing(sqlite3.connect(path)) as db:
+        indexes = [name for (name,) in db.execute("SELECT name FROM pragma_index_list('answers')")]
+        first_columns = {db.execute("SELECT name FROM pragma_index_info(?)", (i,)).fetchone()[0] for i in indexes}
+        plan = str(db.execute("EXPLAIN QUERY PLAN SELECT key, number FROM answers ORDER BY key, number").fetchall())
+    assert first_columns == {"number"}
+    assert "COVERING INDEX answers_keys" in plan
+
+
 def test_starting_over_forgets_verdicts_and_keeps_answers(path):
     with Ledger(path, "run1") as ledger:
         ledger.add_triplets(TRIPLETS)
