@@ -637,15 +637,17 @@ def write_captions(
     run = plan.run
     triplet_of = dict(zip(plan.samples.frame["key"], plan.index.tolist(), strict=True))
 
-    def record(key: str) -> Mapping[str, Any] | None:
-        place = triplet_of.get(key)
-        if place is None:
-            return None
+    @functools.lru_cache(_REMEMBERED)
+    def record_of(place: int) -> Mapping[str, Any] | None:
         triplet = plan.triplets[place]
         found = captions(triplet)
         if found is None:
             return None
         return {"captions": found, "labels": triplet.findings, "triplet": triplet.id, "run": run}
+
+    def record(key: str) -> Mapping[str, Any] | None:
+        place = triplet_of.get(key)
+        return None if place is None else record_of(place)
 
     return build_captions(plan.out / "images", folder / "captions", captions=record, run=run, progress=progress)
 

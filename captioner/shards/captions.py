@@ -24,6 +24,7 @@ RECORD = members.RECORD
 VERSION = 1
 
 _REMEMBERED = 4096
+_JSON = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 _WRITERS = 4
 """Shards that are brought to disk at a time, which takes longer than making one."""
 
@@ -202,10 +203,9 @@ class _Serializer:
     def __call__(self, record: Mapping[str, Any]) -> bytes:
         triplet = record.get("triplet")
         known = self._recent.get(triplet)
-        if known is not None and known[0] == record:
+        if known is not None and (known[0] is record or known[0] == record):
             return known[1]
-        text = json.dumps(record, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-        content = text.encode()
+        content = _JSON.encode(record).encode()
         if len(self._recent) >= _REMEMBERED:
             self._recent.clear()
         self._recent[triplet] = (record, content)
