@@ -2,7 +2,7 @@
 
 Keys are hashes: an index over them in the ledger itself would put each new answer's on another page, and writing these
 pages would cost as much as writing the answers. So the ledger lists the keys as they come, and they are indexed here, in
-memory, by whoever looks one up: about 40 bytes each.
+memory, by whoever looks one up: about 30 bytes each.
 """
 
 import sqlite3

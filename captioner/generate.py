@@ -213,6 +213,7 @@ class Generator:
         with self.ledger.grouped(), _rarely_collecting():
             async with Pool(self.check, self._checked, count) as self._pool:
                 if totals.triplets.get("open"):
+                    await self._look_at_stored(only)
                     await self._work_off(only)
 
     @property
@@ -224,6 +225,28 @@ class Generator:
     def _same_rules(self) -> bool:
         """Whether the verdicts in the ledger are by the rules of today."""
         return self.ledger.meta("checker") == self.check.checker.version
+
+    async def _look_at_stored(self, only: frozenset[str] | None) -> None:
+        """Have answers checked that are there and that nobody has looked at: after a kill few, all when other rules judge.
+
+        While a wave asks, an answer that is there already is taken in one go with the next question; with very many of them,
+        nobody else would have a turn meanwhile, not even Ctrl-C.
+        """
+        taken = _BATCH
+        while self.stopped is None and taken and (left := self.ledger.unseen()) >= _BATCH:
+            taken = 0
+            waiting = self.ledger.open_triplets(only)
+            while self.stopped is None and taken < left and (some := list(islice(waiting, _BATCH))):
+                made = [self._next(o) for o in some]
+                stored = self.ledger.answers([request.key for _, request in made if request is not None])
+                for work, request in made:
+                    if request is not None and request.key in stored:
+                        self._take(work, stored[request.key])
+                        taken += 1
+                self._on_change()
+                await self._pool.turn()
+            while self._pool.waiting:
+                await self._pool.turn()
 
     async def _work_off(self, only: frozenset[str] | None) -> None:
         """Start waves as there is something to ask, until there is not."""

@@ -26,6 +26,7 @@ WORTH = 500
 _MOST = 3
 _AHEAD = 512
 _NICENESS = 5
+_TURN = 0.001
 _LENGTH = struct.Struct("<I")
 _PROGRAM = f"from {__name__} import main; main()"
 
@@ -87,6 +88,17 @@ class Pool(Generic[Token]):
         if not self._piece:  # what one turn of the loop brings goes in one piece
             asyncio.get_running_loop().call_soon(self._flush)
         self._piece.append((token, round_))
+
+    async def turn(self) -> None:
+        """Let the processes have what was submitted, and take in what is done.
+
+        Raises:
+            Exception: what ``done`` raised.
+        """
+        await asyncio.sleep(_TURN if self.waiting else 0)
+        for task in self.tasks:
+            if task.done():
+                task.result()
 
     def _flush(self) -> None:
         if self._piece:

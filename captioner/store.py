@@ -499,6 +499,12 @@ class Ledger:
         """Return the answer to a request, if it has come."""
         return self.answers((key,)).get(key)
 
+    def unseen(self) -> int:
+        """Return about how many answers have come that no attempt rests on: nobody has looked at them."""
+        self.commit()
+        (attempts,) = self._db.execute("SELECT count(*) FROM attempts").fetchone()
+        return max(0, self.totals().requests - int(attempts))
+
     def times(self) -> dict[str, tuple[float, float]]:
         """Return when each answer was asked for and when it came, by its key, in seconds since 1970."""
         rows = self._db.execute("SELECT key, received - seconds, received FROM answers")

@@ -201,6 +201,33 @@ def test_when_the_rules_of_checking_change_stored_answers_are_judged_anew_and_no
     assert status(ledger) == "complete"
 
 
+@pytest.mark.parametrize("processes", [0, 2])
+def test_while_very_many_stored_answers_are_judged_anew_a_stop_is_heard_and_the_next_start_goes_on(ledger, processes):
+    """Some of them were repaired: then the answer to the repair is judged anew too."""
+    script = lambda r: captions(WRONG, *GOOD[:2]) if r.count == 3 and r.sampling.seed % 3 == 0 else captions(*GOOD[:3])  # noqa: E731
+    generate(ledger, script, triplets=many(300))
+    before = [(t, s, accepted(ledger, t)) for t, s, _ in ledger.states()]
+    assert any(s == "complete" and len(ledger.attempts(t.id)) > 1 for t, s, _ in before)
+    ledger.set_meta("checker", "an older version")
+    silent = ScriptedEngine(lambda r: pytest.fail("asked again"))
+    settings = LoopSettings(captions=3, repairs=2, regenerations=1, fill=False)
+
+    def generator():
+        return Generator(SCHEMA, load_prompt("template"), silent, ledger, settings, processes=processes)
+
+    async def stopped_soon():
+        first = generator()
+        loop = asyncio.get_running_loop()
+        # Heard at the next turn that anybody else has, as Ctrl-C is.
+        await first.run(on_change=lambda: loop.call_soon(setattr, first, "stopped", "Ctrl-C"))
+
+    asyncio.run(stopped_soon())
+    judged = ledger.totals().triplets.get("complete", 0)
+    assert 0 < judged < 100
+    asyncio.run(generator().run())
+    assert [(t, s, accepted(ledger, t)) for t, s, _ in ledger.states()] == before
+
+
 def test_seeds_are_derived_so_that_a_run_can_be_repeated_and_rounds_differ(ledger, tmp_path):
     first = generate(ledger, lambda r: captions(WRONG))
     with Ledger(tmp_path / "again.sqlite", "run") as other:
