@@ -113,8 +113,12 @@ class Unfinished:
         self.file.flush()
         self._target.write_past_cache(content)
 
-    def finish(self) -> None:
+    def finish(self, *, named: bool = True) -> None:
         """Bring the file to disk and give it its name, or give it up.
+
+        Args:
+            named: bring the name to disk too; if not, whoever calls does so for several files (:func:`sync_folder`), and
+                a power cut before costs a file and never leaves half of one.
 
         Raises:
             StorageError: the disk is full or cannot be written.
@@ -125,7 +129,8 @@ class Unfinished:
                 os.fsync(self._target.fileno())
                 self._target.close()
                 self._temporary.replace(self._path)
-                sync_folder(self._path.parent)
+                if named:
+                    sync_folder(self._path.parent)
         except BaseException:
             self.give_up()
             raise
@@ -138,8 +143,12 @@ class Unfinished:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, named: bool = True) -> Iterator[BinaryIO]:
     """Open a file that appears under its name, whole and on disk, when the block ends; on an error it never does.
+
+    Args:
+        path: the file.
+        named: as :meth:`Unfinished.finish` has it.
 
     Raises:
         StorageError: the disk is full or cannot be written.
@@ -150,7 +159,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         unfinished.give_up()
         raise
-    unfinished.finish()
+    unfinished.finish(named=named)
 
 
 @contextmanager
@@ -178,13 +187,18 @@ def parquet(path: Path, schema: "pa.Schema", **options: Any) -> Iterator["pq.Par
             raise
 
 
-def write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes, *, named: bool = True) -> None:
     """Write a small file atomically.
+
+    Args:
+        path: the file.
+        content: of it.
+        named: as :meth:`Unfinished.finish` has it.
 
     Raises:
         StorageError: the disk is full or cannot be written.
     """
-    with replacing(path) as file:
+    with replacing(path, named=named) as file:
         file.write(content)
 
 

@@ -151,7 +151,7 @@ def build_captions(
                     _write_record(folder, found)
                 while len(writing) >= _WRITERS:
                     writing.popleft().result()
-                writing.append(pool.submit(atomic.write, path, content))
+                writing.append(pool.submit(atomic.write, path, content, named=False))
                 written += 1
             shards.append(shard)
             done += len(items)
@@ -159,6 +159,9 @@ def build_captions(
                 progress(done)
         for each in writing:
             each.result()
+    if written:
+        with atomic.storage(folder):
+            atomic.sync_folder(folder)
     record = CaptionRecord(run, manifest.dataset, manifest.hash, hashes, tuple(shards))
     if record != found:
         _write_record(folder, record)
@@ -198,17 +201,17 @@ class _Serializer:
     """Records as JSON bytes. Images that share their labels share a record, which is then turned into bytes once."""
 
     def __init__(self) -> None:
-        self._recent: dict[Any, tuple[Mapping[str, Any], bytes]] = {}
+        # By their ids: none that is held here can give its own to another.
+        self._recent: dict[int, tuple[Mapping[str, Any], bytes]] = {}
 
     def __call__(self, record: Mapping[str, Any]) -> bytes:
-        triplet = record.get("triplet")
-        known = self._recent.get(triplet)
-        if known is not None and (known[0] is record or known[0] == record):
+        known = self._recent.get(id(record))
+        if known is not None:
             return known[1]
         content = _JSON.encode(record).encode()
         if len(self._recent) >= _REMEMBERED:
             self._recent.clear()
-        self._recent[triplet] = (record, content)
+        self._recent[id(record)] = record, content
         return content
 
 

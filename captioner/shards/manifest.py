@@ -183,7 +183,10 @@ class Manifest:
         """Yield every shard with the keys of its samples, in order, each with the key of the item that it came from."""
         rows = self.rows("key", "frame")
         for shard in self.shards:
-            yield shard, [(key, item_key(key, frame)) for key, frame in islice(rows, shard.samples)]
+            yield (
+                shard,
+                [(key, key if frame is None else item_key(key, frame)) for key, frame in islice(rows, shard.samples)],
+            )
 
 
 def read_manifest(folder: Place) -> Manifest:
@@ -303,7 +306,10 @@ def file_hash(path: Place) -> str:
 def _values(batch: pa.RecordBatch, name: str) -> list[Any]:
     if name in _OPTIONAL and name not in batch.schema.names:
         return [None] * len(batch)
-    values: list[Any] = batch.column(name).to_pylist()
+    column = batch.column(name)
+    if column.null_count == len(batch):
+        return [None] * len(batch)
+    values: list[Any] = column.to_pylist()
     return values
 
 

@@ -2,6 +2,7 @@
 
 import json
 import tarfile
+from pathlib import Path
 
 import pytest
 
@@ -177,10 +178,10 @@ def test_captions_that_change_back_after_an_interruption_are_those_of_the_last_c
 def test_a_full_disk_at_any_file_is_made_good_by_the_next_call(tmp_path, images, record, monkeypatch, name):
     write = atomic.write
 
-    def full(path, content):
+    def full(path, content, **options):
         if path.name == name and (name != "run.json" or b"set-000002.tar" in content):
             raise StorageError("the disk is full")
-        write(path, content)
+        write(path, content, **options)
 
     build_captions(images, tmp_path / "whole", captions=record, run="r1")
     build_captions(images, tmp_path / "captions", captions=lambda key: record("x000001"), run="r1")
@@ -191,3 +192,24 @@ def test_a_full_disk_at_any_file_is_made_good_by_the_next_call(tmp_path, images,
     build_captions(images, tmp_path / "captions", captions=record, run="r1")
     assert contents(tmp_path / "captions") == contents(tmp_path / "whole")
     assert verify(tmp_path / "captions", images=images) == []
+
+
+def test_before_the_record_vouches_for_the_shards_their_names_are_on_disk(tmp_path, images, record, monkeypatch):
+    """A power cut must not leave a record of shards whose names it has taken."""
+    done = []
+    replace, sync = Path.replace, atomic.sync_folder
+
+    def renamed(path, target):
+        done.append(Path(target).name)
+        return replace(path, target)
+
+    def synced(folder):
+        done.append(folder.name)
+        sync(folder)
+
+    monkeypatch.setattr(Path, "replace", renamed)
+    monkeypatch.setattr(atomic, "sync_folder", synced)
+    build_captions(images, tmp_path / "captions", captions=record, run="r1")
+    last = max(i for i, name in enumerate(done) if name.endswith(".tar"))
+    record_of_all = max(i for i, name in enumerate(done) if name == "run.json")
+    assert "captions" in done[last:record_of_all]
