@@ -18,13 +18,20 @@ class AnswerKeys:
 
     def __init__(self, ledger: sqlite3.Connection) -> None:
         self._ledger = ledger
+        self._begin()
+
+    def _begin(self) -> None:
         self._last = 0
         self._index = sqlite3.connect(":memory:", isolation_level=None)
         self._index.execute("PRAGMA journal_mode = OFF")
         self._index.execute("CREATE TABLE keys (key TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID")
 
     def numbers(self, keys: Sequence[str]) -> list[int]:
-        """Return the numbers of the answers to requests, of those that the ledger has."""
+        """Return the numbers of the answers to requests, of those that the ledger has.
+
+        Raises:
+            sqlite3.OperationalError: the ledger cannot be read.
+        """
         self._catch_up()
         wanted = ",".join("?" * len(keys))
         return [n for (n,) in self._index.execute(f"SELECT number FROM keys WHERE key IN ({wanted})", keys)]
@@ -34,12 +41,17 @@ class AnswerKeys:
         if last == self._last:
             return
         newer, after = (" WHERE number > ?", (self._last,)) if self._last else ("", ())
-        self._index.execute("BEGIN")
-        self._index.executemany(
-            "INSERT OR REPLACE INTO keys VALUES (?, ?)",  # in the order of the keys: a million take half the time
-            self._ledger.execute(f"SELECT key, number FROM answers{newer} ORDER BY key, number", after),
-        )
-        self._index.execute("COMMIT")
+        try:
+            self._index.execute("BEGIN")
+            self._index.executemany(
+                "INSERT OR REPLACE INTO keys VALUES (?, ?)",  # in the order of the keys: a million take half the time
+                self._ledger.execute(f"SELECT key, number FROM answers{newer} ORDER BY key, number", after),
+            )
+            self._index.execute("COMMIT")
+        except BaseException:
+            self._index.close()
+            self._begin()
+            raise
         self._last = last
 
     def close(self) -> None:

@@ -42,6 +42,7 @@ _YOUNG = 50_000
 _BREATH = 0.02
 _WAVES = 4
 _BATCH = 32
+_IN_VAIN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,19 +231,25 @@ class Generator:
         """Have answers checked that are there and that nobody has looked at: after a kill few, all when other rules judge.
 
         While a wave asks, an answer that is there already is taken in one go with the next question; with very many of them,
-        nobody else would have a turn meanwhile, not even Ctrl-C.
+        nobody else would have a turn meanwhile, not even Ctrl-C. Few, or some that lie far from all others, are left to the waves.
         """
         taken = _BATCH
         while self.stopped is None and taken and (left := self.ledger.unseen()) >= _BATCH:
-            taken = 0
+            taken = in_vain = 0
             waiting = self.ledger.open_triplets(only)
-            while self.stopped is None and taken < left and (some := list(islice(waiting, _BATCH))):
-                made = [self._next(o) for o in some]
+            while (
+                self.stopped is None and taken < left and in_vain < _IN_VAIN and (some := list(islice(waiting, _BATCH)))
+            ):
+                made = [self._next(o) for o in some if o.position not in self._busy]
                 stored = self.ledger.answers([request.key for _, request in made if request is not None])
                 for work, request in made:
                     if request is not None and request.key in stored:
+                        self._busy.add(
+                            work.open.position
+                        )  # until its verdict is recorded: a judge may have to be asked
                         self._take(work, stored[request.key])
                         taken += 1
+                in_vain = 0 if stored else in_vain + 1
                 self._on_change()
                 await self._pool.turn()
             while self._pool.waiting:
@@ -291,7 +298,8 @@ class Generator:
         while True:
             await asyncio.sleep(_TAKE_IN)
             self._take_in()
-            # Answers are safe already; what became of them follows from them, and many rows in one commit cost less.
+            self.ledger.keep_answers()
+            # What became of answers follows from them, and many rows in one commit cost less.
             if (now := time.monotonic()) > committed + _COMMIT:
                 self.ledger.commit()
                 committed = now
@@ -421,6 +429,7 @@ class Generator:
             if open_:
                 # Nothing is recorded yet: the answer is in the ledger, and is taken again at the next start.
                 self._unjudged.append(_Unjudged(work, attempt, open_))
+                self._wake()  # it may be the last that was being checked
                 return
             self._apply(self.second, work, attempt, opinions)
             return

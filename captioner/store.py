@@ -251,6 +251,7 @@ class Ledger:
     def _open(self, run: str | None, *, read_only: bool) -> None:
         try:
             self._db.execute(f"PRAGMA query_only = {read_only:d}")
+            self._db.execute("PRAGMA temp_store = MEMORY")  # keys are put in order when they are first looked up
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
         except sqlite3.DatabaseError as e:
             if isinstance(e, sqlite3.OperationalError):
@@ -500,10 +501,11 @@ class Ledger:
         return self.answers((key,)).get(key)
 
     def unseen(self) -> int:
-        """Return about how many answers have come that no attempt rests on: nobody has looked at them."""
+        """Return about how many answers to questions have come that no attempt rests on: nobody has looked at them."""
         self.commit()
+        (came,) = self._db.execute("SELECT count(*) FROM answers WHERE key >= 'r' AND key < 's'").fetchone()
         (attempts,) = self._db.execute("SELECT count(*) FROM attempts").fetchone()
-        return max(0, self.totals().requests - int(attempts))
+        return max(0, int(came) - int(attempts))
 
     def times(self) -> dict[str, tuple[float, float]]:
         """Return when each answer was asked for and when it came, by its key, in seconds since 1970."""
@@ -529,7 +531,8 @@ class Ledger:
 
     def answers(self, keys: Sequence[str]) -> dict[str, Answer]:
         """Return the answers to requests, of those that have come."""
-        numbers = self._keys.numbers(keys)
+        with self._storage():
+            numbers = self._keys.numbers(keys)
         found = {}
         if numbers:
             which = ",".join(map(str, numbers))

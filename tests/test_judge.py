@@ -190,6 +190,53 @@ def test_a_judges_requests_count_towards_the_limits_and_a_stopped_run_goes_on(le
     assert status(ledger) == "complete"
 
 
+def many(count):
+    return [make_triplet(SCHEMA, Labels(("Effusion",)), attributes={"view": f"number {i}"}) for i in range(count)]
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_very_many_answers_that_wait_for_the_judge_are_each_shown_once_at_the_next_start(ledger, processes):
+    ledger.add_triplets(many(100))
+
+    def session(script, verdict, limits=None):
+        engine, judge = ScriptedEngine(script), ScriptedEngine(verdict)
+        settings = LoopSettings(captions=2, fill=False)
+        second = CaptionJudge(SCHEMA, judge)
+        parts = (SCHEMA, load_prompt("template"), engine, ledger, settings)
+        asyncio.run(Generator(*parts, limits=limits, judge=second, processes=processes).run())
+        return engine, judge
+
+    session(lambda r: captions(PLAIN, LARGE), lambda r: pytest.fail("asked"), Limits(requests=100))
+    assert ledger.totals().triplets == {"open": 100}
+    engine, judge = session(lambda r: pytest.fail("asked again"), lambda r: says(True, "large"))
+    assert (len(engine.asked), len(judge.asked)) == (0, 100)
+    assert ledger.totals().triplets == {"complete": 100}
+
+
+def test_of_very_many_answers_that_other_rules_judge_those_for_the_judge_are_judged_once(ledger):
+    """While others among them have been repaired, and are looked at twice."""
+    ledger.add_triplets(many(70))
+    asked = []
+
+    def script(request):
+        asked.append(request)
+        if len(request.messages) == 2:
+            return captions(PLAIN, LARGE) if len(asked) <= 10 else captions(PLAIN, DENIED)
+        return captions(OTHERS[0])
+
+    def session(script, verdict):
+        parts = (SCHEMA, load_prompt("template"), ScriptedEngine(script), ledger, LoopSettings(captions=2, fill=False))
+        asyncio.run(Generator(*parts, judge=CaptionJudge(SCHEMA, ScriptedEngine(verdict))).run())
+
+    session(script, lambda r: says(True, "large"))
+    assert ledger.totals().triplets == {"complete": 70}
+    with ledger.transaction():
+        ledger._db.execute("DELETE FROM answers WHERE key < 'r'")  # the judge has to be asked again
+    ledger.set_meta("checker", "an older version")
+    session(lambda r: pytest.fail("asked again"), lambda r: says(True, "large"))
+    assert ledger.totals().triplets == {"complete": 70}
+
+
 def test_a_judge_that_leaves_a_question_out_does_not_make_the_loop_go_round_for_ever(ledger):
     class Forgetful(ScriptedEngine):
         async def answers(self, requests):

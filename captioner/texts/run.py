@@ -1,5 +1,6 @@
 """From a dataset's own texts to shards: the images as they are, and their texts as captions beside them."""
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -21,6 +22,8 @@ from captioner.shards import ImageReport, build_captions
 from captioner.storage import Place, Remote
 from captioner.texts.samples import TextSamples, read_texts
 from captioner.texts.schema import Name, TextSchema
+
+_REMEMBERED = 10_000
 
 
 class TextPipeline(Model):
@@ -185,11 +188,13 @@ def _write(plan: TextPlan, frame: pd.DataFrame, folder: Path) -> None:
         return
     position = dict(zip(frame["key"], frame["labels"], strict=True))
 
+    @functools.lru_cache(_REMEMBERED)
+    def record_of(at: int) -> Mapping[str, Any]:
+        return {"captions": texts[at], "labels": [], "triplet": hash_of(texts[at]), "run": plan.run}
+
     def record(key: str) -> Mapping[str, Any] | None:
         at = position.get(key)
-        if at is None:
-            return None
-        return {"captions": texts[at], "labels": [], "triplet": hash_of(texts[at]), "run": plan.run}
+        return None if at is None else record_of(at)
 
     build_captions(plan.out / "images", folder / "captions", captions=record, run=plan.run)
 
