@@ -13,7 +13,7 @@ class AnswerKeys:
     """The index of one ledger.
 
     Args:
-        ledger: its database. Answers may be added to it at any time; where some are deleted, a new index is needed.
+        ledger: its database. Answers may be added to it at any time; after some are deleted, :meth:`forget`.
     """
 
     def __init__(self, ledger: sqlite3.Connection) -> None:
@@ -49,10 +49,14 @@ class AnswerKeys:
             )
             self._index.execute("COMMIT")
         except BaseException:
-            self._index.close()
-            self._begin()
+            self.forget()
             raise
         self._last = last
+
+    def forget(self) -> None:
+        """Begin anew: answers were deleted, and their numbers may be given a second time."""
+        self._index.close()
+        self._begin()
 
     def close(self) -> None:
         """Give the memory back."""

@@ -240,13 +240,11 @@ class Generator:
             while (
                 self.stopped is None and taken < left and in_vain < _IN_VAIN and (some := list(islice(waiting, _BATCH)))
             ):
-                made = [self._next(o) for o in some if o.position not in self._busy]
-                stored = self.ledger.answers([request.key for _, request in made if request is not None])
+                made, stored = self._with_stored(some)
                 for work, request in made:
                     if request is not None and request.key in stored:
-                        self._busy.add(
-                            work.open.position
-                        )  # until its verdict is recorded: a judge may have to be asked
+                        # Until its verdict is recorded: a judge may have to be asked.
+                        self._busy.add(work.open.position)
                         self._take(work, stored[request.key])
                         taken += 1
                 in_vain = 0 if stored else in_vain + 1
@@ -329,8 +327,7 @@ class Generator:
         waiting = self.ledger.open_triplets(only)
         while self.stopped is None and (some := list(islice(waiting, _BATCH))):
             self._cursor = some[-1].position
-            made = [self._next(o) for o in some if o.position not in self._busy]
-            stored = self.ledger.answers([request.key for _, request in made if request is not None])
+            made, stored = self._with_stored(some)
             asked_before = set(self._asked)
             for work, request in made:
                 if request is None:
@@ -356,6 +353,11 @@ class Generator:
                     self.ledger.keep_answers()  # nothing leaves before all that came is safe: a kill costs what is in flight
                     yield request
         self._all_asked(wave)
+
+    def _with_stored(self, some: Sequence[OpenTriplet]) -> tuple[list[tuple[_Work, Request | None]], dict[str, Answer]]:
+        """Return what to ask next about those that are not busy, and which of it has been answered already."""
+        made = [self._next(o) for o in some if o.position not in self._busy]
+        return made, self.ledger.answers([request.key for _, request in made if request is not None])
 
     def _all_asked(self, wave: int) -> None:
         """A wave has nothing more to ask: the next one may, unless it does already."""

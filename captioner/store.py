@@ -454,8 +454,7 @@ class Ledger:
             names = ("requests", "sent", "prompt_tokens", "completion_tokens", "cached_tokens")
             self._count_in(dict(zip(names, lost, strict=True)) | {"errors": lost[0]}, -1)
             self._db.execute("DELETE FROM answers WHERE error IS NOT NULL AND finish_reason IS NULL")
-            self._keys.close()
-            self._keys = AnswerKeys(self._db)  # numbers may be given a second time
+            self._keys.forget()
             failed = self._db.execute("UPDATE triplets SET status = 'open' WHERE status = 'failed'").rowcount
             self._count_in({"status failed": -failed, "status open": failed})
 
