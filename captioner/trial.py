@@ -49,6 +49,7 @@ class Trial:
         draws_several: several answers are drawn to one question; None where that was not found out.
         repeats: the same question with the same seed gives the same answer; None where that was not found out.
         counts_tokens: answers say how many tokens they took.
+        thinks: the model was seen to think before it answers.
         at_once: how many requests the server has been trusted with at once; None for an engine without a server.
         median_seconds, slowest_seconds: of a request.
         seconds: of the whole trial.
@@ -71,6 +72,7 @@ class Trial:
     draws_several: bool | None = None
     repeats: bool | None = None
     counts_tokens: bool = False
+    thinks: bool = False
     at_once: int | None = None
     median_seconds: float = 0.0
     slowest_seconds: float = 0.0
@@ -162,6 +164,7 @@ async def try_engine(
         draws_several=None if server is None or several is None else server.capabilities.draws_several,
         repeats=None if again is None or answers[first].text is None else answers[first].text == again,
         counts_tokens=any(a.completion_tokens for a in good),
+        thinks=server is not None and server.capabilities.thinks,
         at_once=server.concurrency if server else None,
         median_seconds=statistics.median(a.seconds for a in good) if good else 0.0,
         slowest_seconds=max((a.seconds for a in good), default=0.0),
@@ -197,6 +200,12 @@ def _advice(trial: Trial, allowed: int | None) -> Sequence[str]:
     cut, controls = (any(said in p for p in problems) for said in ("too long", "control character"))
     if cut:
         advice.append("answers are cut off: raise sampling.max_tokens, or ask for fewer captions")
+    if trial.thinks:
+        advice.append(
+            "the model thinks before it answers, which takes time and is paid for: engine.extra_body="
+            """'{"reasoning_effort": "low"}' (OpenAI) or '{"chat_template_kwargs": {"enable_thinking": false}}' (vLLM) """
+            "has it think less; see whether as many captions agree"
+        )
     if controls:
         advice.append(
             "answers hold control characters: with vLLM, serve with "

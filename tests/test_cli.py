@@ -5,6 +5,7 @@ import inspect
 import io
 import json
 import re
+import shutil
 import sys
 
 import pytest
@@ -171,7 +172,7 @@ def test_a_new_schema_is_drafted_linted_and_run(captioner, demo):
 
 def test_whole_shards_verify_and_a_flipped_bit_does_not(captioner, demo):
     assert captioner("run", "demo", "--data", demo / "data", "--out", demo / "out")[0] == 0
-    assert captioner("shards", "verify", demo / "out")[0] == 0
+    assert "2 folders: all shards are whole" in captioner("shards", "verify", demo / "out")[1]
     shard = next((demo / "out" / "images").glob("*.tar"))
     data = bytearray(shard.read_bytes())
     data[700] ^= 1
@@ -180,6 +181,20 @@ def test_whole_shards_verify_and_a_flipped_bit_does_not(captioner, demo):
     code, _, err = captioner("shards", "verify", demo / "out")
     assert code == 1
     assert shard.name in err
+
+
+def test_the_shards_of_one_run_are_verified_beside_the_images_that_they_belong_to(captioner, demo):
+    assert captioner("run", "demo", "--data", demo / "data", "--out", demo / "out")[0] == 0
+    (run,) = (demo / "out" / "runs").iterdir()
+    code, said, _ = captioner("shards", "verify", run)
+    assert (code, "1 folder: all shards are whole" in said) == (0, True)
+    for image in (demo / "data" / "images").rglob("*.png"):
+        image.write_bytes(image.read_bytes() + b"another")
+    assert captioner("run", "demo", "--data", demo / "data", "--out", demo / "others")[0] == 0
+    shutil.rmtree(demo / "out" / "images")
+    (demo / "others" / "images").rename(demo / "out" / "images")
+    code, _, err = captioner("shards", "verify", run)
+    assert (code, "other_images" in err) == (1, True)
 
 
 def table(text):

@@ -129,5 +129,7 @@ def _can(trial: "Trial") -> str:
         said.append("several answers at once" if trial.draws_several else "one answer at a time")
     if trial.repeats is not None:
         said.append("repeats with a seed" if trial.repeats else "does not repeat with a seed")
+    if trial.thinks:
+        said.append("thinks before it answers")
     said.append("counts tokens" if trial.counts_tokens else "counts no tokens")
     return ", ".join(s for s in said if s)

@@ -61,7 +61,7 @@ def shards_build(
 @shards_app.command("verify")
 def shards_verify(
     folder: Annotated[
-        str, typer.Argument(metavar="FOLDER", help="An output folder, or a folder of shards: a path or a URL.")
+        str, typer.Argument(metavar="FOLDER", help="An output folder, a run's, or one of shards: a path or a URL.")
     ],
     as_json: JsonFlag = False,
 ) -> None:
@@ -74,10 +74,14 @@ def shards_verify(
     from captioner.shards import verify
 
     top = place(folder)
-    images = top / "images"
-    runs = matching(top, "runs/*/captions")
-    folders = [images, *runs] if images.is_dir() else [top]
-    problems = [(each, p) for each in folders for p in verify(each, images=images if each in runs else None)]
+    if (top / "captions").is_dir():
+        images, runs = top.parent.parent / "images", [top / "captions"]
+        folders = runs
+    else:
+        images, runs = top / "images", matching(top, "runs/*/captions")
+        folders = [images, *runs] if images.is_dir() else [top]
+    beside = images if images.is_dir() else None
+    problems = [(each, p) for each in folders for p in verify(each, images=beside if each in runs else None)]
     if as_json:
         print_json([{"folder": str(each)} | asdict(p) for each, p in problems])
     else:

@@ -28,7 +28,9 @@ _REFUSED = re.compile(
 )
 _OPTIONAL = ("seed", "top_p", "temperature")
 _N = re.compile(r"""(?<!\w)['"`]?n['"`]?\s*(>|=|must|is not|\()|['"`]n['"`]""")
+_TOO_MUCH = re.compile(r"too (?:large|long|many|big|high)|maximum|at most|exceed|context", re.IGNORECASE)
 _LISTENED = 4
+_ROOM = 4
 
 _logger = logging.getLogger(__name__)
 
@@ -40,8 +42,11 @@ class Capabilities:
     json_object, and in words alone; the last two say in words what the schema demands. Fields that a server refuses
     (``seed``; ``temperature`` of models that reason) are left out, and ``max_tokens`` becomes
     ``max_completion_tokens`` where that is wanted. A server that draws one answer whatever ``n`` says is asked that often.
+    A model that thinks before it answers gets several times ``max_tokens``, which bounds both together, as far as the server
+    has room for it.
 
     Attributes:
+        thinks: whether the model was seen to think before it answers.
         version: grows with each change; a request that failed under an older version is sent again under the new.
         notes: each change, in a sentence.
     """
@@ -56,6 +61,8 @@ class Capabilities:
         self._heard = 0
         self._not_json = 0
         self._schema: tuple[dict[str, Any], str] | None = None
+        self._room = 1
+        self.thinks = False
         self.version = 0
         self.notes: list[str] = []
 
@@ -89,7 +96,7 @@ class Capabilities:
             if value is not None and name not in left_out:
                 body[name] = value
         if sampling.max_tokens is not None and self._token_field not in left_out:
-            body[self._token_field] = sampling.max_tokens
+            body[self._token_field] = sampling.max_tokens * self._room
         if sampling.n > 1 and "n" not in left_out:
             body["n"] = sampling.n
         if request.answer_schema is not None:
@@ -118,6 +125,11 @@ class Capabilities:
             return self._step_down(said)
         if failure.kind != "request":
             return False
+        if self._room > 1 and _TOO_MUCH.search(said):
+            self._room //= 2
+            return self._changed(
+                f"the server has no room for so many tokens; max_tokens times {self._room} is asked for"
+            )
         if "n" not in self._left_out and (param == "n" if param else _N.search(said)):
             return self.draws_one()
         if self._token_field == "max_tokens" and (  # noqa: S105
@@ -139,6 +151,19 @@ class Capabilities:
             return False
         self._left_out.add("n")
         return self._changed("the server draws one answer at a time; it is asked for each")
+
+    def give_room(self, *, bounded: bool) -> None:
+        """Take in that the model thinks before it answers.
+
+        Args:
+            bounded: the request had ``max_tokens``.
+        """
+        if self.thinks:
+            return
+        self.thinks = True
+        if bounded and not {"max_tokens", "max_completion_tokens"} & self._extra.keys():
+            self._room = _ROOM
+            self._changed(f"the model thinks before it answers; both together get max_tokens times {_ROOM}")
 
     def listen(self, text: str, version: int) -> None:
         """Look at an answer to a structured request: is the structure kept, or was the wish ignored in silence?"""

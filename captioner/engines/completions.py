@@ -21,6 +21,7 @@ class Completion(NamedTuple):
         cached_tokens: of the prompt's, those that the server had read before.
         model: as the server names it.
         choices: how many answers there were.
+        thinks: the model thought before it answered, as far as that can be seen.
     """
 
     text: str | None
@@ -31,6 +32,7 @@ class Completion(NamedTuple):
     model: str | None
     choices: int = 1
     cached_tokens: int = 0
+    thinks: bool = False
 
 
 def read_completion(content: bytes, headers: Mapping[str, str], secrets: Iterable[str] = ()) -> Completion:
@@ -60,7 +62,8 @@ def read_completion(content: bytes, headers: Mapping[str, str], secrets: Iterabl
         whole = [(t, r) for t, r, _ in map(_said, choices) if t and r not in {"length", "content_filter"}]
         if whole:
             text, reason = SEPARATOR.join(t for t, _ in whole), whole[0][1]
-    prompt_tokens, completion_tokens, cached_tokens = _tokens(data.get("usage"))
+    usage = data.get("usage")
+    prompt_tokens, completion_tokens, cached_tokens = _tokens(usage)
     return Completion(
         text=text,
         finish_reason=reason if isinstance(reason, str) else None,
@@ -70,6 +73,7 @@ def read_completion(content: bytes, headers: Mapping[str, str], secrets: Iterabl
         model=model if isinstance(model, str) else None,
         choices=len(choices),
         cached_tokens=cached_tokens,
+        thinks=_thinks(message, text, reason, usage),
     )
 
 
@@ -109,6 +113,20 @@ def _tokens(usage: Any) -> tuple[int, int, int]:
         known,
         completion if isinstance(completion, int) else 0,
         min(cached, known) if isinstance(cached, int) and cached > 0 else 0,
+    )
+
+
+def _thinks(message: Mapping[str, Any], text: str | None, reason: Any, usage: Any) -> bool:
+    """Say whether a model thought before it answered: OpenAI counts it, vLLM and DeepSeek show it, others put it before the answer.
+
+    Of an answer that is cut off and empty nothing else is known that would have taken the tokens.
+    """
+    details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None
+    return bool(
+        (isinstance(details, dict) and details.get("reasoning_tokens"))
+        or message.get("reasoning_content")
+        or message.get("reasoning")
+        or (text.startswith("<think>") if text else reason == "length")
     )
 
 

@@ -323,6 +323,8 @@ class OpenAIEngine:
                     self._pool.worked(slot)
                     if structured and completion.text:
                         capabilities.listen(completion.text, version)
+                    if completion.thinks and structured:  # a small first request is too short for a thought
+                        capabilities.give_room(bounded=request.sampling.max_tokens is not None)
                     if completion.choices < request.sampling.n:
                         capabilities.draws_one()
                 return completion

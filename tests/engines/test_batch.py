@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from captioner.triplets import Triplet
 from tests.engines.asking import use
 from tests.engines.batching import AzureBatches, BatchingServer
 from tests.engines.faulty import kept_port
+from tests.engines.weak import Thinker
 from tests.model import careful, careless
 from tests.small import small_schema
 
@@ -104,6 +106,17 @@ def test_the_first_request_is_asked_at_once_and_teaches_what_the_server_takes(tm
     for body in bodies:
         assert "seed" not in body
         assert body["response_format"]["json_schema"]["strict"] is False
+
+
+def test_a_batch_for_a_model_that_thinks_has_room_for_its_thoughts(tmp_path):
+    class Thoughtful(Thinker, BatchingServer):
+        """A server with batches whose model thinks."""
+
+    asked = [replace(r, sampling=Sampling(max_tokens=50)) for r in requests(6)]
+    with Thoughtful(100, "counted") as server:
+        answers = ask(engine_for(server, tmp_path), asked)
+    assert [Thinker.limit(body) for body in server.bodies] == [50, *[200] * 5]
+    assert [key for key, answer in answers.items() if answer.finish_reason == "length"] == ["k0"]
 
 
 def test_few_requests_are_asked_at_once_without_a_batch(tmp_path):

@@ -24,7 +24,7 @@ from captioner.schema import load_schema
 from captioner.store import Ledger
 from tests.engines.asking import ENVIRONMENT
 from tests.engines.faulty import FaultyServer, _error
-from tests.engines.weak import LlamaCppPython
+from tests.engines.weak import LlamaCppPython, Thinker
 from tests.model import FRAMES, _facts, careful
 
 
@@ -298,6 +298,19 @@ def test_a_model_that_never_answers_in_json_is_given_up_with_examples(
         pytest.raises(EngineError, match=r"first 8 answers held no captions(?s:.*)I am sorry, Dave"),
     ):
         run(demo, server)
+
+
+def test_a_model_that_thinks_longer_than_an_answer_may_be_writes_as_many_captions_as_one_that_does_not(
+    demo: Path,
+) -> None:
+    with FaultyServer(caption=careful) as server:
+        expected = run(demo, server, out="expected")
+    with Thinker(400, "counted", caption=careful) as server:
+        done = run(demo, server, **{"sampling.max_tokens": 300})
+    assert Thinker.limit(server.bodies[0]) == 300
+    assert {Thinker.limit(body) for body in server.bodies[1:]} == {1200}
+    assert done.triplets == expected.triplets
+    assert done.sources == expected.sources
 
 
 def test_jumps_of_the_clock_change_nothing(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from captioner.schema import load_schema
 from captioner.trial import Trial, try_engine
 from tests.engines.asking import ENVIRONMENT, engine_for
 from tests.engines.faulty import FaultyServer, kept_port
-from tests.engines.weak import LlamaCppPython, TransformersServe
+from tests.engines.weak import LlamaCppPython, Thinker, TransformersServe
 from tests.model import careful
 
 
@@ -167,3 +167,20 @@ def test_one_server_is_described_in_lines(enforces: bool, said: str) -> None:  #
     assert f"tiny at {server.base_url}" in shown.stdout
     assert f"{said}, several answers at once, repeats with a seed, counts tokens" in shown.stdout
     assert "requests/s" in shown.stdout
+
+
+def test_a_model_that_thinks_is_named_with_how_to_have_it_think_less() -> None:
+    with Thinker(50, "counted", caption=careful) as server:
+        trial = tried(server)
+    assert (trial.thinks, trial.readable) == (True, 8)
+    assert any("thinks before it answers" in note for note in trial.notes)
+    assert "reasoning_effort" in advice(trial)
+    assert "enable_thinking" in advice(trial)
+
+
+def test_the_command_says_that_a_model_thinks() -> None:
+    with Thinker(50, "apart", caption=careful) as server:
+        flags = ["--set", "engine.model=tiny", "--set", f"engine.base_url={server.base_url}", "--requests", "2"]
+        said = CliRunner().invoke(app, ["engine", "test", *flags])
+    assert said.exit_code == 0, said.output
+    assert "thinks before it answers, counts tokens" in " ".join(said.output.split())

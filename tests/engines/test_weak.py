@@ -4,12 +4,13 @@ import json
 from typing import Any
 
 import pytest
+from aiohttp import web
 
-from captioner.engines import SEPARATOR, Message, Request
+from captioner.engines import SEPARATOR, Message, Request, Sampling
 from captioner.engines.openai import OpenAIEngine, OpenAISettings
 from tests.engines.asking import ENVIRONMENT, SCHEMA, SECRET, ask, check, engine_for, errors, refused, request, requests
 from tests.engines.faulty import FaultyServer, equally_fast
-from tests.engines.weak import Azure, LlamaCppPython, TransformersServe
+from tests.engines.weak import Azure, LlamaCppPython, Thinker, TransformersServe
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +109,81 @@ def test_llama_cpp_python_that_breaks_on_a_schema_is_asked_for_an_object() -> No
     assert errors(answers) == []
     assert server.bodies[-1]["response_format"] == {"type": "json_object"}
     assert all(len((a.text or "").split(SEPARATOR)) == 2 for a in answers.values())
+
+
+# Models that think
+
+
+FORMS = ["counted", "apart", "before", "hidden"]
+
+
+@pytest.mark.parametrize("shown", FORMS)
+def test_a_model_that_thinks_gets_room_for_thought_and_answer_from_the_second_request_on(shown: str) -> None:
+    with Thinker(100, shown, caption=by_seed) as server:
+        engine = engine_for(server)
+        answers = ask(engine, requests(20, SCHEMA, seed=1, max_tokens=50))
+    assert [Thinker.limit(body) for body in server.bodies] == [50, *[200] * 19]
+    assert [key for key, answer in answers.items() if answer.finish_reason == "length"] == ["k0"]
+    assert all(json.loads((answers[f"k{i}"].text or "").split("</think>")[-1]) for i in range(1, 20))
+    assert "thinks before it answers" in engine.capabilities.notes[0]
+
+
+def test_a_model_that_is_seen_to_think_gets_room_before_any_answer_is_cut_off() -> None:
+    """Of a batch, all requests are written after the first is answered."""
+    with Thinker(30, "counted", caption=by_seed) as server:
+        answers = ask(engine_for(server), requests(5, SCHEMA, max_tokens=50))
+    assert [Thinker.limit(body) for body in server.bodies] == [50, *[200] * 4]
+    assert {a.finish_reason for a in answers.values()} == {"stop"}
+
+
+def test_a_server_without_room_for_so_much_is_asked_for_less() -> None:
+    with Thinker(60, "counted", caption=by_seed, most_tokens=100) as server:
+        engine = engine_for(server, concurrency=1)
+        answers = ask(engine, requests(5, SCHEMA, max_tokens=50))
+    assert [Thinker.limit(body) for body in server.bodies] == [50, 200, 100, 100, 100, 100]
+    assert [key for key, answer in answers.items() if answer.finish_reason == "length"] == ["k0"]
+    assert errors(answers) == ["all of max_tokens went into thinking: raise it"]
+
+
+def test_a_model_that_thinks_without_a_bound_is_left_alone() -> None:
+    with Thinker(60, "counted", caption=by_seed) as server:
+        engine = engine_for(server)
+        ask(engine, requests(5, SCHEMA))
+    assert engine.capabilities.thinks
+    assert engine.capabilities.notes == []
+
+
+def test_a_bound_that_the_user_sends_is_kept_for_a_model_that_thinks() -> None:
+    with Thinker(60, "counted", caption=by_seed) as server:
+        engine = engine_for(server, extra_body={"max_completion_tokens": 150})
+        ask(engine, requests(5, SCHEMA, max_tokens=50))
+    assert {body["max_completion_tokens"] for body in server.bodies} == {150}
+    assert engine.capabilities.notes == []
+
+
+def test_a_prompt_that_is_too_long_still_fails_alone_at_a_model_that_thinks() -> None:
+    class Small(Thinker):
+        """A context of 300 tokens: prompt, thought and answer."""
+
+        def _unsupported(self, body: dict[str, Any]) -> web.Response | None:
+            prompt = sum(len(m["content"].split()) for m in body["messages"])
+            if prompt + (self.limit(body) or 0) > 300:
+                said = f"This model's maximum context length is 300 tokens, and you asked for {prompt} and {self.limit(body)}."
+                return web.json_response({"error": {"message": said, "type": "BadRequestError"}}, status=400)
+            return None
+
+    long = Request("long", (Message("user", "word " * 280),), request().triplet, 3, Sampling(max_tokens=50), SCHEMA)
+    with Small(20, "counted", caption=by_seed) as server:
+        answers = ask(engine_for(server), [*requests(5, SCHEMA, max_tokens=50), long])
+    assert [key for key, answer in answers.items() if answer.error] == ["long"]
+    assert "maximum context length" in (answers["long"].error or "")
+
+
+def test_the_first_small_request_of_a_check_says_nothing_of_thinking() -> None:
+    with Thinker(100, "hidden", models=None) as server:
+        engine = engine_for(server)
+        check(engine)
+    assert not engine.capabilities.thinks
 
 
 # Azure

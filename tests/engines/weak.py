@@ -1,4 +1,4 @@
-"""Servers that can less than most, and Azure, which wants to be asked in its own way: what they do, over real HTTP."""
+"""Servers that can less than most, or want to be asked in their own way, and models that think: what they do, over real HTTP."""
 
 import json
 from collections.abc import Iterable
@@ -54,6 +54,56 @@ class LlamaCppPython(FaultyServer):
             error = {"message": said, "type": "internal_server_error", "param": None, "code": None}
             return web.json_response({"error": error}, status=500)
         return None
+
+
+class Thinker(FaultyServer):
+    """A model that thinks before it answers, in the forms of several servers; a word is a token.
+
+    Args:
+        words: of the thought.
+        shown: OpenAI counts it alone (``"counted"``), vLLM's parsers and DeepSeek give it apart (``"apart"``), others leave it
+            before the answer (``"before"``), and some say nothing of it (``"hidden"``).
+        most_tokens: that may be asked for; more gets a 400.
+        options: of the faulty server.
+    """
+
+    def __init__(self, words: int, shown: str, *, most_tokens: int | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.words, self.shown, self.most_tokens = words, shown, most_tokens
+
+    @staticmethod
+    def limit(body: dict[str, Any]) -> int | None:
+        """Return how many tokens a request leaves for thought and answer."""
+        return body.get("max_completion_tokens", body.get("max_tokens"))
+
+    def _unsupported(self, body: dict[str, Any]) -> web.Response | None:
+        limit = self.limit(body)
+        if self.most_tokens is not None and limit is not None and limit > self.most_tokens:
+            said = (
+                f"max_tokens is too large: {limit}. This model supports at most {self.most_tokens} completion tokens."
+            )
+            error = {"message": said, "type": "invalid_request_error", "param": "max_tokens", "code": "invalid_value"}
+            return web.json_response({"error": error}, status=400)
+        return super()._unsupported(body)
+
+    def _completion(self, body: dict[str, Any], fault: str) -> dict[str, Any]:
+        completion = super()._completion(body, fault)
+        limit, usage = self.limit(body), completion["usage"]
+        message = completion["choices"][0]["message"]
+        thought, said = ["hm"] * self.words, (message["content"] or "").split(" ")
+        if limit is not None and len(thought) + len(said) > limit:
+            thought, said = thought[:limit], said[: max(0, limit - len(thought))]
+            completion["choices"][0]["finish_reason"] = "length"
+        message["content"] = " ".join(said)
+        if self.shown == "counted":
+            usage["completion_tokens_details"] = {"reasoning_tokens": len(thought)}
+        elif self.shown == "apart":
+            message["content"], message["reasoning_content"] = message["content"] or None, " ".join(thought)
+        elif self.shown == "before":
+            end = "</think>" if len(thought) < (limit or 1_000_000) else ""
+            message["content"] = f"<think>{' '.join(thought)}{end}{message['content']}"
+        usage["completion_tokens"] = len(thought) + len(said)
+        return completion
 
 
 class Azure(FaultyServer):
