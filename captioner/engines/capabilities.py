@@ -163,7 +163,9 @@ class Capabilities:
         self.thinks = True
         if bounded and not {"max_tokens", "max_completion_tokens"} & self._extra.keys():
             self._room = _ROOM
-            self._changed(f"the model thinks before it answers; both together get max_tokens times {_ROOM}")
+            self._changed(
+                f"the model thinks before it answers; thought and answer together get max_tokens times {_ROOM}"
+            )
 
     def listen(self, text: str, version: int) -> None:
         """Look at an answer to a structured request: is the structure kept, or was the wish ignored in silence?"""

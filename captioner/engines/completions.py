@@ -122,8 +122,9 @@ def _thinks(message: Mapping[str, Any], text: str | None, reason: Any, usage: An
     Of an answer that is cut off and empty nothing else is known that would have taken the tokens.
     """
     details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None
+    counted = details.get("reasoning_tokens") if isinstance(details, dict) else None
     return bool(
-        (isinstance(details, dict) and details.get("reasoning_tokens"))
+        (isinstance(counted, int) and counted > 0)
         or message.get("reasoning_content")
         or message.get("reasoning")
         or (text.startswith("<think>") if text else reason == "length")
