@@ -118,6 +118,28 @@ class _Asked:
     waiting: list[_Work]
 
 
+@dataclass(slots=True)
+class _Spending:
+    """What a model's answers cost, and how many are on their way."""
+
+    price: Price
+    guess: float = 0.0
+    came: int = 0
+    spent: float = 0.0
+    on_way: int = 0
+
+    def foresee(self, request: Request) -> None:
+        """Guess what an answer costs, before there is one to go by."""
+        if not self.came:
+            characters = sum(len(m.content) for m in request.messages)
+            self.guess = self.price.of(characters // 4, 40 * request.count * request.sampling.n)
+
+    @property
+    def to_come(self) -> float:
+        """What is on its way will have to be paid too: about what the answers so far did cost."""
+        return self.on_way * (self.spent / self.came if self.came else self.guess)
+
+
 @dataclass(frozen=True, slots=True)
 class _Unjudged:
     """An attempt that waits for a second opinion, and the questions that are still to be asked for it."""
@@ -169,8 +191,7 @@ class Generator:
         self._processes = processes
         self._sent = 0
         self._cost = 0.0
-        self._on_way = self._came = 0
-        self._spent = 0.0
+        self._asking, self._judging = _Spending(self.limits.price), _Spending(self.limits.judge_price)
         self._barren: list[str] | None = []
         self._schemas: dict[tuple[int, float | None, int], tuple[dict[str, Any], str]] = {}
         self._asked: dict[str, _Asked] = {}
@@ -342,14 +363,14 @@ class Generator:
                 if answer is not None:
                     self._take(work, answer)
                     self._on_change()
-                elif self._full(request):
+                elif self._full(request, self._asking):
                     self._busy.remove(work.open.position)
                     break
                 else:
                     self._asked[request.key] = _Asked(request, wave, [work])
                     asked_before.add(request.key)
                     self._sent += 1
-                    self._on_way += 1
+                    self._asking.on_way += 1
                     self.ledger.keep_answers()  # nothing leaves before all that came is safe: a kill costs what is in flight
                     yield request
         self._all_asked(wave)
@@ -385,14 +406,17 @@ class Generator:
             if answer.refused and any(work.open.round for work in asked.waiting):
                 # What a repair quotes may make it too long, or not allowed: the next round asks in another way.
                 answer = answer._replace(finish_reason="refused")
-            self._came_in.append((asked, self._keep(answer, asked.request, self.limits.price)))
+            self._came_in.append((asked, self._keep(answer, asked.request, self._asking)))
 
-    def _keep(self, answer: Answer, request: Request, price: Price) -> Answer:
+    def _keep(self, answer: Answer, request: Request, spending: _Spending) -> Answer:
         """Record an answer and what it did cost; return it as it is recorded."""
         answer = encodable(answer)
-        cost = _cost(price, answer)
+        cost = _cost(spending.price, answer)
         self.ledger.add_answer(answer, request, cost)
-        self._pay(cost)
+        spending.on_way -= 1
+        spending.came += 1
+        spending.spent += cost
+        self._cost += cost
         return answer
 
     def _take_in(self) -> None:
@@ -453,19 +477,19 @@ class Generator:
                 for request in unjudged.requests:
                     if request.key in asked:
                         continue
-                    if self._full(request):
+                    if self._full(request, self._judging):
                         return
                     asked.add(request.key)
                     unanswered[request.key] = request
                     self._sent += 1
-                    self._on_way += 1
+                    self._judging.on_way += 1
                     self.ledger.keep_answers()
                     yield request
 
         def receive(answer: Answer) -> None:
             request = unanswered.pop(answer.key, None)
             if request is not None:
-                self._keep(answer, request, self.limits.judge_price)
+                self._keep(answer, request, self._judging)
 
         if isinstance(judge.engine, Tells):
             judge.engine.tell(receive)
@@ -483,7 +507,7 @@ class Generator:
 
     def _apply(self, judge: CaptionJudge, work: _Work, attempt: Attempt, opinions: Mapping[int, Answer]) -> None:
         """Record an attempt with the judge's opinions."""
-        if any(o.text is None for o in opinions.values()):
+        if any(o.text is None and o.finish_reason is None for o in opinions.values()):
             self.ledger.set_status(work.open, "failed")
             self._settle(work.open)
             return
@@ -503,28 +527,15 @@ class Generator:
                     opinions[i] = answer
         return open_, opinions
 
-    def _full(self, request: Request) -> bool:
+    def _full(self, request: Request, spending: _Spending) -> bool:
         """Say whether no more may be asked, and remember why."""
         if self.stopped is None and self.limits.requests is not None and self._sent >= self.limits.requests:
             self.stopped = f"limits.requests={self.limits.requests} is reached"
         if self.stopped is None and self.limits.cost is not None:
-            # What is on its way will have to be paid too: about what the answers so far did cost.
-            each = self._spent / self._came if self._came else self._guess(request)
-            if self._cost + self._on_way * each >= self.limits.cost:
+            spending.foresee(request)
+            if self._cost + self._asking.to_come + self._judging.to_come >= self.limits.cost:
                 self.stopped = f"limits.cost={self.limits.cost} is reached"
         return self.stopped is not None
-
-    def _guess(self, request: Request) -> float:
-        """Return about what a request costs, before there is an answer to go by."""
-        characters = sum(len(m.content) for m in request.messages)
-        return self.limits.price.of(characters // 4, 40 * request.count * request.sampling.n)
-
-    def _pay(self, cost: float) -> None:
-        """Take note of what an answer did cost."""
-        self._on_way -= 1
-        self._came += 1
-        self._spent += cost
-        self._cost += cost
 
     def _notice_barren(self, answer: Answer, packed: PackedAttempt) -> None:
         """Stop when a model that never answered as asked has been asked often enough.

@@ -185,7 +185,7 @@ class LineReporter(_Reporter):
 
 
 class JsonReporter(_Reporter):
-    """A JSON object a line, for programs that follow a log: when a stage begins, and then one every ``seconds``.
+    """A JSON object a line, for programs that follow a log: when a stage begins, one every ``seconds``, and one at its end.
 
     Progress has what is done, the steps a second and the seconds left by the last minutes (null where unknown), and all
     counts of the run: ``sent`` less ``requests`` are retries, ``by_code`` says what captions were refused for.
@@ -195,13 +195,20 @@ class JsonReporter(_Reporter):
         super().__init__(now)
         self._console, self._seconds = console, seconds
         self._last = self._begin
+        self._unsaid: tuple[int, Totals | None] | None = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._say()
 
     def note(self, text: str) -> None:
         """Log a remark."""
         self._log(event="note", text=text)
 
     def start(self, stage: str, total: int | None) -> None:
-        """Log that a stage begins."""
+        """Log that a stage begins, and how far the one before it came."""
+        self._say()
         super().start(stage, total)
         self._last = self._begin
         self._log(event="stage", stage=stage, total=total)
@@ -209,8 +216,14 @@ class JsonReporter(_Reporter):
     def advance(self, done: int, totals: Totals | None = None) -> None:
         """Log how far a stage is, now and then."""
         self._pace.see(done, totals)
-        if self._now() - self._last < self._seconds:
+        self._unsaid = done, totals
+        if self._now() - self._last >= self._seconds:
+            self._say()
+
+    def _say(self) -> None:
+        if self._unsaid is None:
             return
+        (done, totals), self._unsaid = self._unsaid, None
         self._last = self._now()
         left = self._pace.left(self._total)
         self._log(

@@ -36,7 +36,7 @@ man-made.
 class Model(BaseModel):
     """Frozen, and refuses keys that it does not know: a misspelt key in a YAML file is an error, not a comment."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=False)
 
 
 class Concept(Model):

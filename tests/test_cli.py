@@ -183,6 +183,36 @@ def test_whole_shards_verify_and_a_flipped_bit_does_not(captioner, demo):
     assert shard.name in err
 
 
+@pytest.mark.parametrize(
+    ("flag", "limit"), [("--max-requests", "limits.requests=3"), ("--max-cost", "limits.cost=2.0")]
+)
+def test_a_run_stops_at_a_limit_of_the_command_line_and_goes_on_without(captioner, demo, flag, limit):
+    with FaultyServer(caption=careful) as server:
+        value = limit.partition("=")[2]
+        given = [
+            "--set",
+            "engine.model=tiny",
+            "--set",
+            f"engine.base_url={server.base_url}",
+            "--set",
+            "engine.concurrency=1",
+        ]
+        given += [
+            "--set",
+            "price.input=10000",
+            "--set",
+            "price.output=10000",
+            "--data",
+            demo / "data",
+            "--out",
+            demo / "out",
+        ]
+        code, said, _ = captioner("run", "demo", *given, flag, value)
+        assert (code, f"{limit} is reached" in said) == (1, True)
+        assert 0 < len(server.bodies) < 15
+        assert captioner("run", "demo", *given)[0] == 0
+
+
 def test_the_shards_of_one_run_are_verified_beside_the_images_that_they_belong_to(captioner, demo):
     assert captioner("run", "demo", "--data", demo / "data", "--out", demo / "out")[0] == 0
     (run,) = (demo / "out" / "runs").iterdir()

@@ -15,6 +15,7 @@ from captioner.errors import PipelineError
 from captioner.generate import Generator, Limits, LoopSettings, accepted_of
 from captioner.judge import CaptionJudge, opinion
 from captioner.pipeline import load_pipeline
+from captioner.prices import Price
 from captioner.prompts import load_prompt
 from captioner.run import execute, prepare
 from captioner.store import CheckedCaption, Ledger
@@ -152,6 +153,14 @@ def test_a_judge_without_an_answer_leaves_the_captions_for_the_next_start(ledger
     assert accepted(ledger) == [PLAIN, LARGE]
 
 
+@pytest.mark.parametrize("reason", ["stop", "length", "content_filter"])
+def test_a_judge_that_answers_with_nothing_gives_no_verdict_that_counts(ledger, reason):
+    """Such an answer is kept as others are, and not asked for again: the run must not wait for another."""
+    generate(ledger, lambda r: captions(PLAIN, LARGE), lambda r: Answer(r.key, None, reason, error="empty"))
+    assert judged(ledger) == [(LARGE, True, "discarded")]
+    assert (status(ledger), accepted(ledger)) == ("complete", [PLAIN, LARGE])
+
+
 def test_after_a_kill_neither_model_is_asked_again_for_what_it_has_answered(ledger):
     class KilledError(Exception):
         pass
@@ -188,6 +197,33 @@ def test_a_judges_requests_count_towards_the_limits_and_a_stopped_run_goes_on(le
     engine, judge = generate(ledger, script, lambda r: says(True, "large"))
     assert (len(engine.asked), len(judge.asked)) == (0, 1)
     assert status(ledger) == "complete"
+
+
+def test_a_limit_on_cost_holds_for_a_judge_that_is_dearer_than_the_model(ledger):
+    """What is on its way is priced by what each model's answers cost, not by the mean of both."""
+    ledger.add_triplets(many(100))
+
+    class Together(ScriptedEngine):
+        """All questions are on their way before the first is answered."""
+
+        async def answers(self, requests):
+            async for answer in super().answers(list(requests)):
+                yield answer
+
+    def said(text):
+        return lambda r: Answer(r.key, text, "stop", prompt_tokens=1)
+
+    limits = Limits(cost=300, price=Price(input=1e6), judge_price=Price(input=50e6))
+    engine, judge = ScriptedEngine(said(captions(PLAIN, LARGE))), Together(said(says(True, "large")))
+    settings, second = LoopSettings(captions=2, fill=False), CaptionJudge(SCHEMA, judge)
+    generator = Generator(
+        SCHEMA, load_prompt("template"), engine, ledger, settings, limits=limits, judge=second, processes=0
+    )
+    asyncio.run(generator.run())
+    assert generator.stopped == "limits.cost=300 is reached"
+    assert len(engine.asked) == 100
+    assert len(judge.asked) >= 1
+    assert ledger.totals().cost <= 300 + 50
 
 
 def many(count):

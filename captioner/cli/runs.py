@@ -99,6 +99,13 @@ def run(
     data: DataOption = None,
     out_dir: OutOption = None,
     settings: SetOption = None,
+    max_cost: Annotated[
+        float | None, typer.Option("--max-cost", metavar="N", help="Stop when the run has cost so much: limits.cost.")
+    ] = None,
+    max_requests: Annotated[
+        int | None,
+        typer.Option("--max-requests", metavar="N", help="Stop after so many requests from now on: limits.requests."),
+    ] = None,
     as_json: JsonFlag = False,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log progress as JSON lines on stderr.")] = False,
 ) -> None:
@@ -114,7 +121,9 @@ def run(
     """
     job = job_of(pipeline)
     with stoppable(), reporter(quiet=as_json, log_json=log_json) as report:
-        prepared = job.prepare(pipeline, overrides_of(data, out_dir, settings), report)
+        limits = {"cost": max_cost, "requests": max_requests}
+        overrides = [f"limits.{name}={limit}" for name, limit in limits.items() if limit is not None]
+        prepared = job.prepare(pipeline, [*overrides_of(data, out_dir, settings), *overrides], report)
         print_notes(prepared.notes, report.note)
         summary = job.execute(prepared, report)
     if as_json:

@@ -28,6 +28,7 @@ from captioner.engines.openai import OpenAIEngine
 from captioner.engines.settings import OpenAISettings, ServerSettings
 from captioner.errors import EngineError
 
+_MOST_AT_ONCE = 10
 _FOR_FILES = {"command"}
 _FOR_SERVERS = {*ServerSettings.model_fields, "poll_seconds", "direct", "endpoint"} - {
     "model",
@@ -137,10 +138,14 @@ class BatchEngine:
         if self._asks_at_once:
             first = list(islice(fresh, self.settings.direct + 1))
             at_once = first if len(first) <= self.settings.direct else first[:1]
-            if at_once:
+            fresh = chain(first[len(at_once) :], fresh)
+            asked = 0
+            while at_once:
                 async for answer in self._direct.answers(at_once):
                     yield answer
-            fresh = chain(first[len(at_once) :], fresh)
+                # Whether the server has room for the thoughts of a model that thinks is known before a batch relies on it.
+                asked += 1
+                at_once = [] if self._direct.capabilities.settled or asked == _MOST_AT_ONCE else list(islice(fresh, 1))
         for job in write_jobs(
             folder, self._lines(fresh), self.settings.requests_per_file, self.settings.bytes_per_file
         ):

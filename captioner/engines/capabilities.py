@@ -28,9 +28,9 @@ _REFUSED = re.compile(
 )
 _OPTIONAL = ("seed", "top_p", "temperature")
 _N = re.compile(r"""(?<!\w)['"`]?n['"`]?\s*(>|=|must|is not|\()|['"`]n['"`]""")
-_TOO_MUCH = re.compile(r"too (?:large|long|many|big|high)|maximum|at most|exceed|context", re.IGNORECASE)
 _LISTENED = 4
 _ROOM = 4
+_UNFIT = 3
 
 _logger = logging.getLogger(__name__)
 
@@ -62,6 +62,9 @@ class Capabilities:
         self._not_json = 0
         self._schema: tuple[dict[str, Any], str] | None = None
         self._room = 1
+        self._fits = False
+        self._unfit = 0
+        self._modest: set[str] = set()
         self.thinks = False
         self.version = 0
         self.notes: list[str] = []
@@ -96,7 +99,7 @@ class Capabilities:
             if value is not None and name not in left_out:
                 body[name] = value
         if sampling.max_tokens is not None and self._token_field not in left_out:
-            body[self._token_field] = sampling.max_tokens * self._room
+            body[self._token_field] = sampling.max_tokens * self.room(request)
         if sampling.n > 1 and "n" not in left_out:
             body["n"] = sampling.n
         if request.answer_schema is not None:
@@ -125,16 +128,10 @@ class Capabilities:
             return self._step_down(said)
         if failure.kind != "request":
             return False
-        if self._room > 1 and _TOO_MUCH.search(said):
-            self._room //= 2
-            return self._changed(
-                f"the server has no room for so many tokens; max_tokens times {self._room} is asked for"
-            )
         if "n" not in self._left_out and (param == "n" if param else _N.search(said)):
             return self.draws_one()
-        if self._token_field == "max_tokens" and (  # noqa: S105
-            param == "max_tokens" or ("max_completion_tokens" in said and _REFUSED.search(said))
-        ):
+        another = param == "max_tokens" or "max_completion_tokens" in said
+        if self._token_field == "max_tokens" and another and _REFUSED.search(said):  # noqa: S105
             self._token_field = "max_completion_tokens"  # noqa: S105
             return self._changed("the server wants max_completion_tokens instead of max_tokens")
         if _REFUSED.search(said):
@@ -152,27 +149,59 @@ class Capabilities:
         self._left_out.add("n")
         return self._changed("the server draws one answer at a time; it is asked for each")
 
-    def give_room(self, *, bounded: bool) -> None:
-        """Take in that the model thinks before it answers.
+    def room(self, request: Request) -> int:
+        """Return how many times ``max_tokens`` a request gets."""
+        return 1 if request.key in self._modest else self._room
 
-        Args:
-            bounded: the request had ``max_tokens``.
-        """
+    @property
+    def settled(self) -> bool:
+        """Whether the room that a model gets for its thoughts is known to fit, or none is wanted."""
+        return self._room == 1 or self._fits
+
+    def notice_thinking(self, request: Request) -> None:
+        """Take in that the model thought before it answered a request."""
         if self.thinks:
             return
         self.thinks = True
-        if bounded and not {"max_tokens", "max_completion_tokens"} & self._extra.keys():
+        if request.sampling.max_tokens is not None and not {"max_tokens", "max_completion_tokens"} & self._extra.keys():
             self._room = _ROOM
             self._changed(
                 f"the model thinks before it answers; thought and answer together get max_tokens times {_ROOM}"
             )
 
+    def do_without_room(self, request: Request, failure: Failure) -> bool:
+        """Say whether a request that was refused should be sent without room for thoughts, in case that was too much."""
+        modest = request.key in self._modest
+        self._modest.discard(request.key)
+        if modest or self._room == 1 or failure.kind != "request" or failure.status is None:
+            return False
+        self._modest.add(request.key)
+        return True
+
+    def answered(self, request: Request, room: int) -> None:
+        """Take in that a request was answered: several in a row that had to do without room say that there is less of it.
+
+        A single one says nothing: it may be its own length that left none.
+        """
+        if request.key in self._modest:
+            self._modest.discard(request.key)
+            self._unfit += 1
+            if self._unfit >= _UNFIT and self._room > 1:
+                self._room //= 2
+                self._unfit, self._fits = 0, False
+                self._changed(
+                    f"the server has no room for so many tokens; thought and answer get max_tokens times {self._room}"
+                )
+        elif room > 1:
+            self._unfit, self._fits = 0, room == self._room
+
     def listen(self, text: str, version: int) -> None:
         """Look at an answer to a structured request: is the structure kept, or was the wish ignored in silence?"""
-        if self._heard >= _LISTENED or version != self.version:
+        _, ended, said = text.rpartition("</think>")
+        if self._heard >= _LISTENED or version != self.version or (not ended and said.startswith("<think>")):
             return
         self._heard += 1
-        self._not_json += not text.lstrip().startswith(("{", "["))
+        self._not_json += not said.lstrip().startswith(("{", "["))
         if self._heard == _LISTENED and self._not_json == _LISTENED and self.structured != "none":
             self._step_down("it is ignored in silence")
 

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
 from captioner.engines import SEPARATOR
 from captioner.engines.failures import Failure, from_response, scrub
+
+_MOST_TOKENS = 10**9
 
 
 class Completion(NamedTuple):
@@ -66,11 +69,11 @@ def read_completion(content: bytes, headers: Mapping[str, str], secrets: Iterabl
     prompt_tokens, completion_tokens, cached_tokens = _tokens(usage)
     return Completion(
         text=text,
-        finish_reason=reason if isinstance(reason, str) else None,
+        finish_reason=_name(reason, tuple(secrets)) if isinstance(reason, str) else None,
         silence=None if text else _why_silent(message.get("refusal"), reason, secrets),
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
-        model=model if isinstance(model, str) else None,
+        model=_name(model, tuple(secrets)) if isinstance(model, str) else None,
         choices=len(choices),
         cached_tokens=cached_tokens,
         thinks=_thinks(message, text, reason, usage),
@@ -86,7 +89,17 @@ def _parse(content: bytes) -> Any:
     try:
         return from_json(content)
     except ValueError:
+        pass
+    try:
         return json.loads(content)  # takes half of a surrogate pair, a byte order mark and UTF-16 too
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+@lru_cache(maxsize=256)
+def _name(said: str, secrets: tuple[str, ...]) -> str:
+    """Return what a server calls a thing, as it can be stored and shown: it may quote what it was sent."""
+    return scrub(said, secrets)
 
 
 def _said(choice: Mapping[str, Any]) -> tuple[str | None, Any, dict[str, Any]]:
@@ -108,12 +121,12 @@ def _tokens(usage: Any) -> tuple[int, int, int]:
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
     details = usage.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else None
-    known = prompt if isinstance(prompt, int) else 0
-    return (
-        known,
-        completion if isinstance(completion, int) else 0,
-        min(cached, known) if isinstance(cached, int) and cached > 0 else 0,
-    )
+    known = _count(prompt)
+    return known, _count(completion), min(_count(cached), known)
+
+
+def _count(said: Any) -> int:
+    return said if isinstance(said, int) and 0 < said < _MOST_TOKENS else 0
 
 
 def _thinks(message: Mapping[str, Any], text: str | None, reason: Any, usage: Any) -> bool:
@@ -123,12 +136,14 @@ def _thinks(message: Mapping[str, Any], text: str | None, reason: Any, usage: An
     """
     details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None
     counted = details.get("reasoning_tokens") if isinstance(details, dict) else None
-    return bool(
-        (isinstance(counted, int) and counted > 0)
-        or message.get("reasoning_content")
-        or message.get("reasoning")
-        or (text.startswith("<think>") if text else reason == "length")
-    )
+    if (isinstance(counted, int) and counted > 0) or message.get("reasoning_content") or message.get("reasoning"):
+        return True
+    if text is None:
+        return bool(reason == "length")
+    thought, ended, _ = text.partition("</think>")
+    if ended:
+        return bool(thought.removeprefix("<think>").strip())
+    return text.startswith("<think>")
 
 
 def _why_silent(refusal: Any, reason: Any, secrets: Iterable[str]) -> str:
@@ -136,4 +151,4 @@ def _why_silent(refusal: Any, reason: Any, secrets: Iterable[str]) -> str:
         return f"the model refused: {scrub(refusal, secrets)}"
     if reason == "length":
         return "all of max_tokens went into thinking: raise it"
-    return f"the answer is empty (finish_reason {reason})"
+    return f"the answer is empty (finish_reason {scrub(str(reason), secrets)})"

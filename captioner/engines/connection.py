@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import openai
 
 _LARGE = 2**20
+_LONGEST_BODY = 64 * 2**20
 _NO_KEY = "none"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _KEY_HEADERS = {"authorization", "api-key", "x-api-key"}
@@ -110,7 +111,7 @@ class Connection:
         try:
             limit = self._within(timeout)
             async with session.post(self._chat, data=data, allow_redirects=False, timeout=limit) as response:
-                content = await response.read()
+                content = await _read(response)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise from_exception(error, timeout, self._secrets) from None
         if response.status != 200:
@@ -224,6 +225,8 @@ class Connection:
             if variable not in os.environ:
                 raise EngineError(f"the header {name} names the environment variable {variable}, which is not set")
             value = os.environ[variable].strip()
+            if not value.isprintable():
+                raise EngineError(f"the environment variable {variable}, for the header {name}, holds a line break")
         if len(value) >= 8:  # a shorter one is no secret, and starring it out would spoil messages
             self._secrets.append(value)
         return value
@@ -254,6 +257,25 @@ class Connection:
         while found is not None and not isinstance(found, aiohttp.ClientError | asyncio.TimeoutError | OSError):
             found = found.__cause__ or found.__context__
         return found
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """Return the body of a response.
+
+    Raises:
+        Failure: it is longer than any answer, and perhaps endless.
+    """
+    announced = response.content_length
+    if announced is not None and announced <= _LONGEST_BODY and "Content-Encoding" not in response.headers:
+        return await response.read()
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > _LONGEST_BODY:
+            response.close()
+            raise Failure("garbled", f"the answer is longer than {_LONGEST_BODY // 2**20} MB", status=response.status)
+    return b"".join(parts)
 
 
 async def _leave_out_no_key(request: Any) -> None:

@@ -79,9 +79,8 @@ def from_response(status: int, headers: Mapping[str, str], body: bytes, secrets:
         kind = "server"
     elif 300 <= status < 400:
         kind = "fatal"
-        message = (
-            f"HTTP {status}: the server redirects to {headers.get('Location', 'nowhere')}; use that address instead"
-        )
+        where = scrub(headers.get("Location", "nowhere"), secrets)
+        message = f"HTTP {status}: the server redirects to {where}; use that address instead"
     else:
         kind = "request"
     return Failure(kind, message, status=status, retry_after=retry_after, param=param)
@@ -140,7 +139,7 @@ def scrub(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def _one_line(text: str) -> str:
-    text = " ".join(text.split())
+    text = " ".join(text.split()).encode("utf-8", "replace").decode()  # JSON may hold half of a surrogate pair
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
@@ -149,7 +148,7 @@ def _read_error(body: bytes) -> tuple[str, str | None, str | None]:
     text = body.decode("utf-8", "replace").strip()
     try:
         data: Any = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         if "<html" in text[:500].lower() or "<!doctype" in text[:500].lower():
             title = re.search(r"<title[^>]*>(.*?)</title>", text, re.DOTALL | re.IGNORECASE)
             return ("an HTML page" + (f", {title[1].strip()!r}" if title else "") + ", not an API"), None, None
@@ -166,7 +165,8 @@ def _read_error(body: bytes) -> tuple[str, str | None, str | None]:
     detail = error.get("detail")
     if isinstance(detail, list):  # pydantic's form; its "input" would quote the whole request
         parts = [d for d in detail if isinstance(d, dict)]
-        where = [".".join(str(step) for step in d.get("loc", ()) if step != "body") for d in parts]
+        places = [d["loc"] if isinstance(d.get("loc"), list) else [] for d in parts]
+        where = [".".join(str(step) for step in place if step != "body") for place in places]
         said = "; ".join(f"{at}: {d.get('msg', '')}" for at, d in zip(where, parts, strict=True))
         return said, None, where[0].split(".")[0] if where else None
     said = error.get("message") or detail or error.get("msg") or text

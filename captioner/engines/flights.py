@@ -24,9 +24,10 @@ class Trial:
         attempts: how often it was sent.
         last: the server that had it last.
         refused: servers that refuse all requests, as this one has found out.
+        wasted: an answer that was paid for and is not used, with the tokens of all such; None if there is none.
     """
 
-    __slots__ = ("attempts", "busy", "faults", "last", "refused", "server_errors", "timeouts")
+    __slots__ = ("attempts", "busy", "faults", "last", "refused", "server_errors", "timeouts", "wasted")
 
     def __init__(self, refused: tuple[Endpoint, ...] = ()) -> None:
         self.attempts = 0
@@ -36,6 +37,15 @@ class Trial:
         self.timeouts = 0
         self.last: Endpoint | None = None
         self.refused = refused
+        self.wasted: Completion | None = None
+
+    def waste(self, completion: Completion) -> None:
+        """Ask again in spite of an answer."""
+        self.wasted = self.charge(completion)
+
+    def charge(self, completion: Completion) -> Completion:
+        """Return an answer with the tokens of those that were not used."""
+        return completion if self.wasted is None else _together(completion, self.wasted)
 
     def count(self, failure: Failure, endpoint: Endpoint) -> None:
         """Take note of a failure."""
@@ -49,6 +59,14 @@ class Trial:
             self.timeouts += failure.kind == "timeout"
         if failure.kind == "fatal":
             self.refused = (*self.refused, endpoint)
+
+
+def _together(used: Completion, other: Completion) -> Completion:
+    return used._replace(
+        prompt_tokens=used.prompt_tokens + other.prompt_tokens,
+        completion_tokens=used.completion_tokens + other.completion_tokens,
+        cached_tokens=used.cached_tokens + other.cached_tokens,
+    )
 
 
 class Flights:

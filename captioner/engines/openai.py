@@ -198,7 +198,8 @@ class OpenAIEngine:
             tries = f" ({trial.attempts} attempts)" if trial.attempts > 1 else ""
             seconds = time.perf_counter() - start
             error, refused = failure.message + tries, failure.kind == "request"
-            return Answer(request.key, None, None, error, 0, 0, seconds, trial.attempts, refused=refused)
+            spent = (trial.wasted.prompt_tokens, trial.wasted.completion_tokens) if trial.wasted else (0, 0)
+            return Answer(request.key, None, None, error, *spent, seconds, trial.attempts, refused=refused)
         self._failed_in_a_row = 0
         return Answer(
             key=request.key,
@@ -302,7 +303,7 @@ class OpenAIEngine:
         retry_after: float | None = None
         try:
             while True:
-                version = capabilities.version
+                version, room = capabilities.version, capabilities.room(request)
                 try:
                     completion, first = await self._flights.post(request, endpoint, trial)
                 except Failure as failure:
@@ -310,6 +311,8 @@ class OpenAIEngine:
                         continue  # the answer to another request has taught better in the meantime
                     trial.count(failure, endpoint)
                     if capabilities.learn(failure, structured=structured, times=trial.server_errors):
+                        continue
+                    if capabilities.do_without_room(request, failure):
                         continue
                     if failure.kind == "server" and structured and self._unsure(endpoint) and not self._hopeless(trial):
                         await asyncio.sleep(self.settings.retry_wait * random.random())  # noqa: S311
@@ -323,11 +326,17 @@ class OpenAIEngine:
                     self._pool.worked(slot)
                     if structured and completion.text:
                         capabilities.listen(completion.text, version)
-                    if completion.thinks and structured:  # a small first request is too short for a thought
-                        capabilities.give_room(bounded=request.sampling.max_tokens is not None)
                     if completion.choices < request.sampling.n:
                         capabilities.draws_one()
-                return completion
+                    capabilities.answered(request, room)
+                    if completion.thinks and structured:  # the small request of a check is too short for a thought
+                        capabilities.notice_thinking(request)
+                        cut = completion.finish_reason == "length" and trial.wasted is None
+                        if cut and room < capabilities.room(request):
+                            trial.waste(completion)
+                            outcome = "failed"
+                            continue
+                return trial.charge(completion)
         finally:
             self._pool.release(slot, outcome, retry_after)
 

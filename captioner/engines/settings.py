@@ -34,6 +34,22 @@ def _proxy(value: str) -> str:
     return value
 
 
+def _printable(headers: Mapping[str, SecretStr]) -> Mapping[str, SecretStr]:
+    for name, value in headers.items():
+        if not (name.isascii() and name.isprintable() and value.get_secret_value().isprintable()):
+            raise ValueError(f"the header {name!r} holds a line break or another character that no header can have")
+    return headers
+
+
+def _beside(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    ours = sorted(fields.keys() & {"messages", "model", "stream"})
+    if ours:
+        raise ValueError(f"extra_body must not hold {ours[0]!r}, which is set for each request")
+    return fields
+
+
+_Headers = Annotated[Mapping[str, SecretStr], AfterValidator(_printable)]
+_ExtraBody = Annotated[Mapping[str, Any], AfterValidator(_beside)]
 _Address = Annotated[str, AfterValidator(_address)]
 _Proxy = Annotated[str, AfterValidator(_proxy)]
 
@@ -41,7 +57,7 @@ _Proxy = Annotated[str, AfterValidator(_proxy)]
 class _Settings(BaseModel):
     """Headers may carry secrets: they are shown as stars, and ``$AZURE_OPENAI_API_KEY`` is read from the environment."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
 
 class ServerSettings(_Settings):
@@ -58,8 +74,8 @@ class ServerSettings(_Settings):
     read_timeout: float | None = Field(default=None, gt=0, description="seconds of silence in a request")
     max_outage: float = Field(default=300.0, ge=0, description="seconds that a server may be unreachable in a run")
     structured: Structured = Field(default="auto", description="how JSON is asked for; auto finds out")
-    headers: Mapping[str, SecretStr] = Field(default={}, description="sent with each request")
-    extra_body: Mapping[str, Any] = Field(default={}, description="fields added to each request as they are")
+    headers: _Headers = Field(default={}, description="sent with each request")
+    extra_body: _ExtraBody = Field(default={}, description="fields added to each request as they are")
     ca_file: Path | None = Field(default=None, description="certificates to trust instead of the system's")
     proxy: _Proxy | None = Field(default=None, description="instead of the environment's; empty: none")
 
@@ -75,8 +91,8 @@ class EndpointSettings(_Settings):
     api_key_env: str | None = None
     api_key_file: Path | None = None
     structured: Structured | None = None
-    headers: Mapping[str, SecretStr] | None = None
-    extra_body: Mapping[str, Any] | None = None
+    headers: _Headers | None = None
+    extra_body: _ExtraBody | None = None
     ca_file: Path | None = None
     proxy: _Proxy | None = None
     concurrency: int | None = Field(default=None, ge=1)
@@ -106,6 +122,8 @@ class OpenAISettings(ServerSettings):
         if isinstance(given, Mapping) and isinstance(given.get("base_url"), list | tuple):
             if given.get("endpoints"):
                 raise ValueError("give the servers as base_url or as endpoints, not as both")
+            if not given["base_url"]:
+                raise ValueError("base_url is an empty list: name a server")
             return {**given, "base_url": None, "endpoints": [{"base_url": url} for url in given["base_url"]]}
         return given
 

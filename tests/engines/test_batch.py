@@ -108,15 +108,16 @@ def test_the_first_request_is_asked_at_once_and_teaches_what_the_server_takes(tm
         assert body["response_format"]["json_schema"]["strict"] is False
 
 
-def test_a_batch_for_a_model_that_thinks_has_room_for_its_thoughts(tmp_path):
+@pytest.mark.parametrize(("most", "expected"), [(None, [50, *[200] * 11]), (100, [50, *[200, 50] * 3, *[100] * 8])])
+def test_a_batch_for_a_model_that_thinks_has_room_for_its_thoughts_as_far_as_the_server_has(tmp_path, most, expected):
     class Thoughtful(Thinker, BatchingServer):
         """A server with batches whose model thinks."""
 
-    asked = [replace(r, sampling=Sampling(max_tokens=50)) for r in requests(6)]
-    with Thoughtful(100, "counted") as server:
+    asked = [replace(r, sampling=Sampling(max_tokens=50)) for r in requests(12)]
+    with Thoughtful(30, "counted", most_tokens=most) as server:
         answers = ask(engine_for(server, tmp_path), asked)
-    assert [Thinker.limit(body) for body in server.bodies] == [50, *[200] * 5]
-    assert [key for key, answer in answers.items() if answer.finish_reason == "length"] == ["k0"]
+    assert [Thinker.limit(body) for body in server.bodies] == expected
+    assert {answer.finish_reason for answer in answers.values()} == {"stop"}
 
 
 def test_few_requests_are_asked_at_once_without_a_batch(tmp_path):

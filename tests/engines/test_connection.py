@@ -1,18 +1,35 @@
 """The way to a server: how long to wait for what, proxies, and whom to trust."""
 
+import contextlib
+import json
 import select
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from captioner.answers import encodable
 from captioner.engines.openai import OpenAIEngine, OpenAISettings
 from captioner.errors import EngineError
-from tests.engines.asking import ENVIRONMENT, ask, check, engine_for, no_names_known, refused, requests, whole
+from captioner.store import Ledger
+from tests.engines.asking import (
+    ENVIRONMENT,
+    SECRET,
+    ask,
+    check,
+    engine_for,
+    no_names_known,
+    refused,
+    request,
+    requests,
+    whole,
+)
 from tests.engines.faulty import FaultyServer
 
 
@@ -45,6 +62,117 @@ def listener(talk: Callable[[socket.socket], None], backlog: int = 5) -> Iterato
         finally:
             stop.set()
             thread.join()
+
+
+@contextmanager
+def saying(content: bytes, status: str = "200 OK", headers: str = "") -> Iterator[OpenAIEngine]:
+    """An engine for a server that says one thing, whatever it is asked."""
+    reply = (
+        f"HTTP/1.1 {status}\r\nContent-Length: {len(content)}\r\nConnection: close\r\n{headers}\r\n".encode() + content
+    )
+
+    def talk(peer: socket.socket) -> None:
+        whole(peer)
+        peer.sendall(reply)
+
+    with listener(talk) as port:
+        settings = {"base_url": f"http://127.0.0.1:{port}/v1", "max_retries": 0, "retry_wait": 0.01, "hedge": 0}
+        yield OpenAIEngine(OpenAISettings(model="tiny", **settings))
+
+
+def completion(**changes: Any) -> bytes:
+    choice = {"message": {"content": "fine"}, "finish_reason": "stop"} | changes.pop("choice", {})
+    return json.dumps({"model": "tiny", "choices": [choice]} | changes).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "headers"),
+    [
+        (completion(model=f"tiny-{SECRET}"), "200 OK", ""),
+        (completion(choice={"finish_reason": f"stop {SECRET}"}), "200 OK", ""),
+        (completion(choice={"message": {"content": ""}, "finish_reason": SECRET}), "200 OK", ""),
+        (b"", "307 Temporary Redirect", f"Location: http://127.0.0.1/v1?key={SECRET}\r\n"),
+        (json.dumps({"error": {"message": SECRET}}).encode(), "400 Bad Request", ""),
+    ],
+    ids=["model", "finish_reason", "finish_reason of nothing", "redirect", "error"],
+)
+def test_a_key_that_the_server_quotes_anywhere_is_neither_stored_nor_shown(
+    monkeypatch: pytest.MonkeyPatch, content: bytes, status: str, headers: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    with saying(content, status, headers) as engine:
+        (answer,) = ask(engine, requests(1)).values()
+    assert answer.error or answer.model or answer.finish_reason
+    assert SECRET not in repr(answer)
+    assert "***" in repr(answer)
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b"[" * 200_000, "200 OK"),
+        (b"[" * 200_000, "400 Bad Request"),
+        (b'{"detail": [{"loc": null, "msg": "bad"}, {"loc": 5}, 7]}', "422 Unprocessable Entity"),
+        (completion(model="\ud800", choice={"finish_reason": "\udfff"}), "200 OK"),
+        (b'{"error": {"message": "\\ud800 is half a character"}}', "400 Bad Request"),
+        (completion(usage={"prompt_tokens": 10**25, "completion_tokens": -5}), "200 OK"),
+        (completion(usage={"prompt_tokens": 3, "prompt_tokens_details": {"cached_tokens": 10**30}}), "200 OK"),
+    ],
+    ids=["deep", "deep error", "odd places", "half characters", "half a character in an error", "tokens", "cached"],
+)
+def test_whatever_a_server_says_is_an_answer_that_can_be_stored(tmp_path: Path, content: bytes, status: str) -> None:
+    with saying(content, status) as engine:
+        (answer,) = ask(engine, requests(1)).values()
+    with Ledger(tmp_path / "ledger.sqlite", "run") as ledger:
+        ledger.add_answer(encodable(answer), request(0))
+        ledger.commit()
+        assert ledger.totals().requests == 1
+    assert 0 <= answer.prompt_tokens < 10**9
+    assert answer.completion_tokens == 0
+
+
+def test_an_answer_without_an_end_is_given_up() -> None:
+    """It would fill the memory long before any timeout."""
+    sent = []
+
+    def talk(peer: socket.socket) -> None:
+        whole(peer)
+        peer.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while len(sent) < 1000:
+                peer.sendall(b"100000\r\n" + b" " * 2**20 + b"\r\n")
+                sent.append(1)
+
+    with listener(talk) as port:
+        settings = {"base_url": f"http://127.0.0.1:{port}/v1", "max_retries": 0, "hedge": 0}
+        (answer,) = ask(OpenAIEngine(OpenAISettings(model="tiny", **settings)), requests(1)).values()
+    assert "longer than 64 MB" in (answer.error or "")
+    assert len(sent) < 1000
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"timeout": float("inf")}, "timeout"),
+        ({"base_url": []}, "empty list"),
+        ({"headers": {"X-Team": "a\nb"}}, "X-Team"),
+        ({"extra_body": {"messages": 3}}, "messages"),
+        ({"extra_body": {"stream": True}}, "stream"),
+    ],
+)
+def test_settings_that_can_only_go_wrong_are_refused_at_once(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        OpenAISettings(model="tiny", **settings)
+
+
+def test_a_header_from_the_environment_with_a_line_break_is_named_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TEAM_KEY", "hush\nhush")
+    with FaultyServer() as server:
+        said = refused(engine_for(server, headers={"X-Team": "$TEAM_KEY"}))
+    assert "TEAM_KEY" in said
+    assert "hush" not in said
 
 
 def proxy(

@@ -57,6 +57,12 @@ def ledger(summary: Summary) -> Ledger:
     return Ledger(Path(summary.out) / "runs" / summary.run / "ledger.sqlite", read_only=True)
 
 
+def captions(summary: Summary) -> list[tuple[str, list[str]]]:
+    """The accepted captions of each triplet."""
+    with ledger(summary) as book:
+        return [(t.id, [c.caption for a in at for c in a.captions if c.accepted]) for t, _, at in book.histories()]
+
+
 def asked(server: FaultyServer) -> list[str]:
     return [b["messages"][-1]["content"] for b in server.bodies]
 
@@ -300,17 +306,19 @@ def test_a_model_that_never_answers_in_json_is_given_up_with_examples(
         run(demo, server)
 
 
-def test_a_model_that_thinks_longer_than_an_answer_may_be_writes_as_many_captions_as_one_that_does_not(
-    demo: Path,
+@pytest.mark.parametrize("limit", [{}, {"limits.requests": 3}], ids=["in one go", "stopped again and again"])
+def test_a_model_that_thinks_longer_than_an_answer_may_be_writes_what_one_that_does_not_would(
+    demo: Path, limit: dict[str, int]
 ) -> None:
     with FaultyServer(caption=careful) as server:
         expected = run(demo, server, out="expected")
     with Thinker(400, "counted", caption=careful) as server:
-        done = run(demo, server, **{"sampling.max_tokens": 300})
-    assert Thinker.limit(server.bodies[0]) == 300
-    assert {Thinker.limit(body) for body in server.bodies[1:]} == {1200}
-    assert done.triplets == expected.triplets
-    assert done.sources == expected.sources
+        done = run(demo, server, **{"sampling.max_tokens": 300}, **limit)
+        while done.stopped:
+            done = run(demo, server, **{"sampling.max_tokens": 300}, **limit)
+    assert {Thinker.limit(body) for body in server.bodies} == {300, 1200}
+    assert (done.triplets, done.sources, done.requests) == (expected.triplets, expected.sources, expected.requests)
+    assert captions(done) == captions(expected)
 
 
 def test_jumps_of_the_clock_change_nothing(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

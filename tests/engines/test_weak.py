@@ -1,12 +1,15 @@
 """Servers that can less than most, and servers that want to be asked in their own way."""
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from captioner.engines import SEPARATOR, Message, Request, Sampling
+from captioner.engines import SEPARATOR, Answer, Message, Request
+from captioner.engines.completions import read_completion
 from captioner.engines.openai import OpenAIEngine, OpenAISettings
 from tests.engines.asking import ENVIRONMENT, SCHEMA, SECRET, ask, check, engine_for, errors, refused, request, requests
 from tests.engines.faulty import FaultyServer, equally_fast
@@ -115,34 +118,83 @@ def test_llama_cpp_python_that_breaks_on_a_schema_is_asked_for_an_object() -> No
 
 
 FORMS = ["counted", "apart", "before", "hidden"]
+TOO_MUCH = [
+    "max_tokens is too large: {}. This model supports at most {} completion tokens.",
+    "'max_tokens' or 'max_completion_tokens' is too large: {}. This model's maximum context length is {} tokens.",
+    "Input validation error: `inputs` tokens + `max_new_tokens` must be <= {1}. Given: 9 `inputs` tokens",
+    "Invalid max_tokens value, the valid range of max_tokens is [1, {1}]",
+    "max_tokens: Input should be less than or equal to {1}",
+]
+
+
+def limits(server: Thinker) -> list[int | None]:
+    """How many tokens each request left for thought and answer, in order of arrival."""
+    return [Thinker.limit(body) for body in server.bodies]
+
+
+def whole(answer: Answer) -> bool:
+    return answer.finish_reason == "stop" and bool(json.loads((answer.text or "").rpartition("</think>")[2]))
 
 
 @pytest.mark.parametrize("shown", FORMS)
-def test_a_model_that_thinks_gets_room_for_thought_and_answer_from_the_second_request_on(shown: str) -> None:
+def test_a_model_that_thinks_gets_room_for_thought_and_answer_and_no_answer_is_lost(shown: str) -> None:
     with Thinker(100, shown, caption=by_seed) as server:
         engine = engine_for(server)
         answers = ask(engine, requests(20, SCHEMA, seed=1, max_tokens=50))
-    assert [Thinker.limit(body) for body in server.bodies] == [50, *[200] * 19]
-    assert [key for key, answer in answers.items() if answer.finish_reason == "length"] == ["k0"]
-    assert all(json.loads((answers[f"k{i}"].text or "").split("</think>")[-1]) for i in range(1, 20))
+    assert limits(server) == [50, *[200] * 20]
+    assert all(map(whole, answers.values()))
     assert "thinks before it answers" in engine.capabilities.notes[0]
+    first = answers["k0"]
+    assert (first.attempts, answers["k1"].attempts) == (2, 1)
+    # The answer that was cut off, and that nobody uses, was paid for too: 50 tokens.
+    assert first.completion_tokens == 50 + answers["k1"].completion_tokens
 
 
 def test_a_model_that_is_seen_to_think_gets_room_before_any_answer_is_cut_off() -> None:
     """Of a batch, all requests are written after the first is answered."""
     with Thinker(30, "counted", caption=by_seed) as server:
         answers = ask(engine_for(server), requests(5, SCHEMA, max_tokens=50))
-    assert [Thinker.limit(body) for body in server.bodies] == [50, *[200] * 4]
-    assert {a.finish_reason for a in answers.values()} == {"stop"}
+    assert limits(server) == [50, *[200] * 4]
+    assert all(map(whole, answers.values()))
 
 
-def test_a_server_without_room_for_so_much_is_asked_for_less() -> None:
-    with Thinker(60, "counted", caption=by_seed, most_tokens=100) as server:
+@pytest.mark.parametrize("said", TOO_MUCH)
+def test_a_server_without_room_for_so_much_is_asked_for_less_however_it_says_so(said: str) -> None:
+    with Thinker(60, "counted", caption=by_seed, most_tokens=100, refusal=said) as server:
         engine = engine_for(server, concurrency=1)
-        answers = ask(engine, requests(5, SCHEMA, max_tokens=50))
-    assert [Thinker.limit(body) for body in server.bodies] == [50, 200, 100, 100, 100, 100]
-    assert [key for key, answer in answers.items() if answer.finish_reason == "length"] == ["k0"]
-    assert errors(answers) == ["all of max_tokens went into thinking: raise it"]
+        answers = ask(engine, requests(8, SCHEMA, max_tokens=50))
+    # Three that must do without are enough; from then on half as much is asked for, and that fits.
+    assert limits(server) == [50, 200, 50, 200, 50, 200, 50, *[100] * 6]
+    assert errors(answers) == ["all of max_tokens went into thinking: raise it"] * 2
+    assert [whole(answers[f"k{i}"]) for i in range(8)] == [False] * 2 + [True] * 6
+
+
+@pytest.mark.parametrize("length", [250, 900])
+def test_prompts_that_are_too_long_do_not_take_the_room_from_the_others(length: int) -> None:
+    """With room for a thought the first does not fit, and without it does; the second never does."""
+
+    class Small(Thinker):
+        """A context of so many tokens: prompt, thought and answer."""
+
+        def _unsupported(self, body: dict[str, Any]) -> web.Response | None:
+            prompt, limit = sum(len(m["content"].split()) for m in body["messages"]), self.limit(body) or 0
+            if prompt + limit > 400:
+                said = f"This model's maximum context length is 400 tokens. However, your request has {prompt + limit}."
+                return web.json_response({"error": {"message": said, "type": "BadRequestError"}}, status=400)
+            return None
+
+    def asked() -> Iterator[Request]:
+        for i in range(20):
+            long = Message("user", f"{i} word" * (length // 2))
+            yield replace(request(i, SCHEMA, max_tokens=50), **({"messages": (long,)} if i % 4 == 1 else {}))
+
+    with Small(100, "counted", caption=by_seed) as server:
+        engine = engine_for(server)
+        answers = ask(engine, asked())
+    short = [f"k{i}" for i in range(20) if i % 4 != 1]
+    assert all(whole(answers[key]) for key in short)
+    assert len(engine.capabilities.notes) == 1
+    assert all(("maximum context length" in (answers[f"k{i}"].error or "")) == (length == 900) for i in range(1, 20, 4))
 
 
 def test_a_model_that_thinks_without_a_bound_is_left_alone() -> None:
@@ -161,22 +213,26 @@ def test_a_bound_that_the_user_sends_is_kept_for_a_model_that_thinks() -> None:
     assert engine.capabilities.notes == []
 
 
-def test_a_prompt_that_is_too_long_still_fails_alone_at_a_model_that_thinks() -> None:
-    class Small(Thinker):
-        """A context of 300 tokens: prompt, thought and answer."""
+@pytest.mark.parametrize("text", ["<think>\n\n</think>{}", "{}"])
+@pytest.mark.parametrize("counted", [0, None, -1, "12", [], {}])
+def test_a_model_that_did_not_think_is_not_taken_for_one_that_does(text: str, counted: Any) -> None:
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "completion_tokens_details": {"reasoning_tokens": counted}}
+    message = {"content": text, "reasoning_content": None}
+    body = {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
+    assert not read_completion(json.dumps(body).encode(), {}).thinks
 
-        def _unsupported(self, body: dict[str, Any]) -> web.Response | None:
-            prompt = sum(len(m["content"].split()) for m in body["messages"])
-            if prompt + (self.limit(body) or 0) > 300:
-                said = f"This model's maximum context length is 300 tokens, and you asked for {prompt} and {self.limit(body)}."
-                return web.json_response({"error": {"message": said, "type": "BadRequestError"}}, status=400)
-            return None
 
-    long = Request("long", (Message("user", "word " * 280),), request().triplet, 3, Sampling(max_tokens=50), SCHEMA)
-    with Small(20, "counted", caption=by_seed) as server:
-        answers = ask(engine_for(server), [*requests(5, SCHEMA, max_tokens=50), long])
-    assert [key for key, answer in answers.items() if answer.error] == ["long"]
-    assert "maximum context length" in (answers["long"].error or "")
+def test_a_thought_that_only_ends_is_seen_and_does_not_cost_the_structure() -> None:
+    """The chat templates of some models begin the thought, so that only its end is in the answer."""
+
+    def answer(body: dict[str, Any]) -> str:
+        return f"let me see</think>\n{by_seed(body)}"
+
+    with FaultyServer(caption=answer) as server:
+        engine = engine_for(server)
+        ask(engine, requests(20, SCHEMA, max_tokens=50))
+    assert engine.capabilities.thinks
+    assert engine.capabilities.structured == "strict"
 
 
 def test_the_first_small_request_of_a_check_says_nothing_of_thinking() -> None:

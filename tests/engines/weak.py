@@ -64,12 +64,21 @@ class Thinker(FaultyServer):
         shown: OpenAI counts it alone (``"counted"``), vLLM's parsers and DeepSeek give it apart (``"apart"``), others leave it
             before the answer (``"before"``), and some say nothing of it (``"hidden"``).
         most_tokens: that may be asked for; more gets a 400.
+        refusal: what it then says, of how many were asked for and how many there may be.
         options: of the faulty server.
     """
 
-    def __init__(self, words: int, shown: str, *, most_tokens: int | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        words: int,
+        shown: str,
+        *,
+        most_tokens: int | None = None,
+        refusal: str = "max_tokens is too large: {}. This model supports at most {} completion tokens.",
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
-        self.words, self.shown, self.most_tokens = words, shown, most_tokens
+        self.words, self.shown, self.most_tokens, self.refusal = words, shown, most_tokens, refusal
 
     @staticmethod
     def limit(body: dict[str, Any]) -> int | None:
@@ -79,9 +88,7 @@ class Thinker(FaultyServer):
     def _unsupported(self, body: dict[str, Any]) -> web.Response | None:
         limit = self.limit(body)
         if self.most_tokens is not None and limit is not None and limit > self.most_tokens:
-            said = (
-                f"max_tokens is too large: {limit}. This model supports at most {self.most_tokens} completion tokens."
-            )
+            said = self.refusal.format(limit, self.most_tokens)
             error = {"message": said, "type": "invalid_request_error", "param": "max_tokens", "code": "invalid_value"}
             return web.json_response({"error": error}, status=400)
         return super()._unsupported(body)
