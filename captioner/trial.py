@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from captioner.agreement import Checker
 from captioner.answers import answer_schema, parse_answer
@@ -18,7 +19,8 @@ from captioner.triplets import Labels, Triplet, make_triplet
 
 _SEVERAL, _AGAIN = "trial-several", "trial-again"
 # An answer that nobody gives unless the schema is enforced: the question asks for another, and the schema names no topic.
-_FORCED = {"reply": "amber-lattice-41"}
+_WORD = "amber-lattice-41"
+_FORCED = {"reply": _WORD}
 _PROOF = Request(
     key="trial-schema",
     messages=(Message("user", "What is two plus two? Answer with one word of plain text, without any braces."),),
@@ -50,6 +52,8 @@ class Trial:
         repeats: the same question with the same seed gives the same answer; None where that was not found out.
         counts_tokens: answers say how many tokens they took.
         thinks: the model was seen to think before it answers.
+        structured_outputs: vLLM's own field for choices, patterns and grammars decides the answer; None for no server.
+        logprobs: probabilities of tokens are given; None for no server. Like the one before, for who puts it into ``extra_body``.
         at_once: how many requests the server has been trusted with at once; None for an engine without a server.
         median_seconds, slowest_seconds: of a request.
         seconds: of the whole trial.
@@ -73,6 +77,8 @@ class Trial:
     repeats: bool | None = None
     counts_tokens: bool = False
     thinks: bool = False
+    structured_outputs: bool | None = None
+    logprobs: bool | None = None
     at_once: int | None = None
     median_seconds: float = 0.0
     slowest_seconds: float = 0.0
@@ -113,8 +119,8 @@ async def try_engine(
 ) -> Trial:
     """Ask for ten captions of a few classes and look at what comes back.
 
-    Beyond these requests, a server gets a few: one for several answers to a question, one a second time, and, if it takes
-    schemas, one with a schema that no answer meets by chance.
+    Beyond these requests, a server gets a few: one for several answers to a question, one a second time, if it takes schemas
+    one with a schema that no answer meets by chance, and one each for vLLM's ``structured_outputs`` and for ``logprobs``.
 
     Raises:
         EngineError: the engine cannot be used.
@@ -147,6 +153,8 @@ async def try_engine(
         if server is not None and server.capabilities.sends_schemas:
             extra.append(replace(_PROOF, sampling=sampling))
         more = {answer.key: answer.text async for answer in engine.answers(extra)} if extra else {}
+        said, _ = await _asked_with(server, questions[first], structured_outputs={"choice": [_WORD]})
+        _, logprobs = await _asked_with(server, questions[first], logprobs=True)
     finally:
         await engine.close()
     good = [a for a in answers.values() if a.text is not None]
@@ -165,6 +173,8 @@ async def try_engine(
         repeats=None if again is None or answers[first].text is None else answers[first].text == again,
         counts_tokens=any(a.completion_tokens for a in good),
         thinks=server is not None and server.capabilities.thinks,
+        structured_outputs=None if server is None else said == _WORD,
+        logprobs=None if server is None else logprobs,
         at_once=server.concurrency if server else None,
         median_seconds=statistics.median(a.seconds for a in good) if good else 0.0,
         slowest_seconds=max((a.seconds for a in good), default=0.0),
@@ -184,6 +194,21 @@ def _question(schema: LabelSchema, prompt: Prompt, number: int, sampling: Sampli
     return Request(
         key, prompt.render(schema, triplet, 10), triplet, 10, replace(sampling, seed=number), answer_schema(10)
     )
+
+
+async def _asked_with(server: OpenAIEngine | None, question: Request, **fields: Any) -> tuple[str | None, bool]:
+    """Ask a server with more fields, and without a schema; return what it says, and whether probabilities came with it."""
+    if server is None:
+        return None, False
+    settings = {"extra_body": {**server.settings.extra_body, **fields}, "max_retries": 0}
+    engine = OpenAIEngine(server.settings.model_copy(update=settings))
+    try:
+        (answer,) = [answer async for answer in engine.answers([replace(question, answer_schema=None)])]
+    except EngineError:
+        return None, False
+    finally:
+        await engine.close()
+    return answer.text, engine.capabilities.logprobs
 
 
 def _is_forced(text: str) -> bool:

@@ -281,7 +281,7 @@ class _Run:
                 continue
             self.keys.add(attempt.key)
             if (answer := ledger.answer(attempt.key)) is not None:
-                self.requests += answer.attempts
+                self.requests += 1
                 self.tokens[0] += answer.prompt_tokens
                 self.tokens[1] += answer.completion_tokens
                 self.seconds += answer.seconds

@@ -129,6 +129,7 @@ def _can(trial: "Trial") -> str:
         said.append("several answers at once" if trial.draws_several else "one answer at a time")
     if trial.repeats is not None:
         said.append("repeats with a seed" if trial.repeats else "does not repeat with a seed")
+    said += ["vLLM's structured_outputs"] * bool(trial.structured_outputs) + ["logprobs"] * bool(trial.logprobs)
     if trial.thinks:
         said.append("thinks before it answers")
     said.append("counts tokens" if trial.counts_tokens else "counts no tokens")

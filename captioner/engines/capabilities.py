@@ -47,6 +47,7 @@ class Capabilities:
 
     Attributes:
         thinks: whether the model was seen to think before it answers.
+        logprobs: whether probabilities of tokens have come with an answer; only a trial asks for them.
         version: grows with each change; a request that failed under an older version is sent again under the new.
         notes: each change, in a sentence.
     """
@@ -66,6 +67,7 @@ class Capabilities:
         self._unfit = 0
         self._modest: set[str] = set()
         self.thinks = False
+        self.logprobs = False
         self.version = 0
         self.notes: list[str] = []
 

@@ -25,6 +25,7 @@ class Completion(NamedTuple):
         model: as the server names it.
         choices: how many answers there were.
         thinks: the model thought before it answered, as far as that can be seen.
+        logprobs: the probabilities of its tokens came with it.
     """
 
     text: str | None
@@ -36,6 +37,7 @@ class Completion(NamedTuple):
     choices: int = 1
     cached_tokens: int = 0
     thinks: bool = False
+    logprobs: bool = False
 
 
 def read_completion(content: bytes, headers: Mapping[str, str], secrets: Iterable[str] = ()) -> Completion:
@@ -77,6 +79,7 @@ def read_completion(content: bytes, headers: Mapping[str, str], secrets: Iterabl
         choices=len(choices),
         cached_tokens=cached_tokens,
         thinks=_thinks(message, text, reason, usage),
+        logprobs=bool(choices[0].get("logprobs")),
     )
 
 

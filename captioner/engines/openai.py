@@ -328,6 +328,8 @@ class OpenAIEngine:
                         capabilities.listen(completion.text, version)
                     if completion.choices < request.sampling.n:
                         capabilities.draws_one()
+                    if completion.logprobs:
+                        capabilities.logprobs = True
                     capabilities.answered(request, room)
                     if completion.thinks and structured:  # the small request of a check is too short for a thought
                         capabilities.notice_thinking(request)

@@ -317,7 +317,8 @@ class FaultyServer:
             message["content"], reason = (text or "")[: len(text or "") // 2], "length"
         elif fault == "chatter":
             message["content"] = f"Sure! Here you are:\n```json\n{text}\n```\nAnything else?"
-        return {"message": message, "finish_reason": reason}, len((text or "").split())
+        logprobs = {"content": []} if body.get("logprobs") and "logprobs" not in self.ignores else None
+        return {"message": message, "finish_reason": reason, "logprobs": logprobs}, len((text or "").split())
 
     async def _act(self, fault: str, request: web.Request, completion: dict[str, Any]) -> web.StreamResponse:
         actions: dict[str, Callable[[], web.StreamResponse | Awaitable[web.StreamResponse]]] = {
@@ -343,7 +344,10 @@ _PAGE = "<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body>n
 
 
 def _forced(body: Mapping[str, Any]) -> str | None:
-    """Return the one answer that a request's schema allows; None if there are several."""
+    """Return the one answer that a request's schema, or vLLM's choice, allows; None if there are several."""
+    choices = (body.get("structured_outputs") or {}).get("choice") or ()
+    if len(choices) == 1:
+        return str(choices[0])
     schema = ((body.get("response_format") or {}).get("json_schema") or {}).get("schema") or {}
     values = {name: kind.get("enum", ()) for name, kind in schema.get("properties", {}).items()}
     if not values or any(len(allowed) != 1 for allowed in values.values()):

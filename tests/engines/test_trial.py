@@ -48,7 +48,7 @@ def advice(trial: Trial) -> str:
 def test_a_good_server_can_everything_and_there_is_little_to_change() -> None:
     with FaultyServer(caption=careful) as server:
         trial = tried(server)
-        assert len(server.bodies) == 8 + 3
+        assert len(server.bodies) == 8 + 5
     assert trial.usable
     assert (trial.answered, trial.readable, trial.structure, trial.enforced) == (8, 8, "strict", True)
     assert (trial.draws_several, trial.repeats, trial.counts_tokens) == (True, True, True)
@@ -165,7 +165,8 @@ def test_one_server_is_described_in_lines(enforces: bool, said: str) -> None:  #
         shown = CliRunner().invoke(app, [*command, "--set", f"engine.base_url={server.base_url}"])
     assert shown.exit_code == 0, shown.stdout
     assert f"tiny at {server.base_url}" in shown.stdout
-    assert f"{said}, several answers at once, repeats with a seed, counts tokens" in shown.stdout
+    said += ", several answers at once, repeats with a seed" + ", vLLM's structured_outputs" * enforces
+    assert f"{said}, logprobs, counts tokens" in shown.stdout
     assert "requests/s" in shown.stdout
 
 
@@ -184,3 +185,15 @@ def test_the_command_says_that_a_model_thinks() -> None:
         said = CliRunner().invoke(app, ["engine", "test", *flags])
     assert said.exit_code == 0, said.output
     assert "thinks before it answers, counts tokens" in " ".join(said.output.split())
+
+
+def test_structured_outputs_of_vllm_and_logprobs_are_tried_and_no_refusal_spoils_the_trial() -> None:
+    with FaultyServer(caption=careful) as server:
+        trial = tried(server)
+    assert (trial.structured_outputs, trial.logprobs) == (True, True)
+    with FaultyServer(caption=careful, unsupported=("structured_outputs", "logprobs")) as server:
+        trial = tried(server)
+    assert (trial.structured_outputs, trial.logprobs, trial.usable) == (False, False, True)
+    with FaultyServer(caption=careful, enforces=False, ignores=("logprobs",)) as server:
+        trial = tried(server)
+    assert (trial.structured_outputs, trial.logprobs, trial.usable) == (False, False, True)
