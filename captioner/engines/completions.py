@@ -11,6 +11,7 @@ from captioner.engines import SEPARATOR
 from captioner.engines.failures import Failure, from_response, scrub
 
 _MOST_TOKENS = 10**9
+_REASONS = {"stop", "length", "content_filter"}
 
 
 class Completion(NamedTuple):
@@ -71,11 +72,11 @@ def read_completion(content: bytes, headers: Mapping[str, str], secrets: Iterabl
     prompt_tokens, completion_tokens, cached_tokens = _tokens(usage)
     return Completion(
         text=text,
-        finish_reason=_name(reason, tuple(secrets)) if isinstance(reason, str) else None,
+        finish_reason=reason if reason in _REASONS else _name(reason, secrets),
         silence=None if text else _why_silent(message.get("refusal"), reason, secrets),
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
-        model=_name(model, tuple(secrets)) if isinstance(model, str) else None,
+        model=_name(model, secrets),
         choices=len(choices),
         cached_tokens=cached_tokens,
         thinks=_thinks(message, text, reason, usage),
@@ -99,17 +100,20 @@ def _parse(content: bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-@lru_cache(maxsize=256)
-def _name(said: str, secrets: tuple[str, ...]) -> str:
+def _name(said: Any, secrets: Iterable[str]) -> str | None:
     """Return what a server calls a thing, as it can be stored and shown: it may quote what it was sent."""
-    return scrub(said, secrets)
+    return _scrubbed(said, tuple(secrets)) if isinstance(said, str) else None
 
 
-def _said(choice: Mapping[str, Any]) -> tuple[str | None, Any, dict[str, Any]]:
+_scrubbed = lru_cache(maxsize=256)(scrub)  # the same few, again and again
+
+
+def _said(choice: Mapping[str, Any]) -> tuple[str | None, str | None, dict[str, Any]]:
     """Return text, reason of the end, and message of a choice."""
     said = choice.get("message")
     message: dict[str, Any] = said if isinstance(said, dict) else {}
-    return _text(message.get("content")), choice.get("finish_reason"), message
+    reason = choice.get("finish_reason")
+    return _text(message.get("content")), reason if isinstance(reason, str) else None, message
 
 
 def _text(content: Any) -> str | None:

@@ -115,10 +115,22 @@ def test_a_key_that_the_server_quotes_anywhere_is_neither_stored_nor_shown(
         (b'{"detail": [{"loc": null, "msg": "bad"}, {"loc": 5}, 7]}', "422 Unprocessable Entity"),
         (completion(model="\ud800", choice={"finish_reason": "\udfff"}), "200 OK"),
         (b'{"error": {"message": "\\ud800 is half a character"}}', "400 Bad Request"),
+        (completion(choice={"finish_reason": ["stop"]}), "200 OK"),
+        (json.dumps({"choices": [{"message": {"content": "x"}, "finish_reason": {}}] * 2}).encode(), "200 OK"),
         (completion(usage={"prompt_tokens": 10**25, "completion_tokens": -5}), "200 OK"),
         (completion(usage={"prompt_tokens": 3, "prompt_tokens_details": {"cached_tokens": 10**30}}), "200 OK"),
     ],
-    ids=["deep", "deep error", "odd places", "half characters", "half a character in an error", "tokens", "cached"],
+    ids=[
+        "deep",
+        "deep error",
+        "odd places",
+        "half characters",
+        "half a character in an error",
+        "reason",
+        "reasons",
+        "tokens",
+        "cached",
+    ],
 )
 def test_whatever_a_server_says_is_an_answer_that_can_be_stored(tmp_path: Path, content: bytes, status: str) -> None:
     with saying(content, status) as engine:
