@@ -339,6 +339,7 @@ class Generator:
         self._all_asked(number)
         # An engine that leaves a request out must not make the loop go round for ever.
         for key in [key for key, asked in self._asked.items() if asked.wave == number]:
+            self._asking.on_way -= 1
             for work in self._asked.pop(key).waiting:
                 self.ledger.set_status(work.open, "failed")
                 self._settle(work.open)
@@ -496,6 +497,7 @@ class Generator:
         answers: AsyncIterator[Answer] = judge.engine.answers(questions())
         async for answer in answers:
             receive(answer)
+        self._judging.on_way -= len(unanswered)
         for unjudged in pending:
             open_, opinions = self._opinions(judge, unjudged.work, unjudged.attempt)
             if not open_:

@@ -203,7 +203,10 @@ async def _asked_with(server: OpenAIEngine | None, question: Request, **fields: 
     settings = {"extra_body": {**server.settings.extra_body, **fields}, "max_retries": 0}
     engine = OpenAIEngine(server.settings.model_copy(update=settings))
     try:
-        (answer,) = [answer async for answer in engine.answers([replace(question, answer_schema=None)])]
+        bound = question.sampling.max_tokens
+        room = None if bound is None else bound * server.capabilities.room(question)
+        asked = replace(question, answer_schema=None, sampling=replace(question.sampling, max_tokens=room))
+        (answer,) = [answer async for answer in engine.answers([asked])]
     except EngineError:
         return None, False
     finally:

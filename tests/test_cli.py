@@ -213,18 +213,23 @@ def test_a_run_stops_at_a_limit_of_the_command_line_and_goes_on_without(captione
         assert captioner("run", "demo", *given)[0] == 0
 
 
-def test_the_shards_of_one_run_are_verified_beside_the_images_that_they_belong_to(captioner, demo):
+def test_the_shards_of_one_run_are_verified_beside_the_images_that_they_belong_to(captioner, demo, monkeypatch):
     assert captioner("run", "demo", "--data", demo / "data", "--out", demo / "out")[0] == 0
     (run,) = (demo / "out" / "runs").iterdir()
     code, said, _ = captioner("shards", "verify", run)
     assert (code, "1 folder: all shards are whole" in said) == (0, True)
+    monkeypatch.chdir(run)
     for image in (demo / "data" / "images").rglob("*.png"):
         image.write_bytes(image.read_bytes() + b"another")
     assert captioner("run", "demo", "--data", demo / "data", "--out", demo / "others")[0] == 0
     shutil.rmtree(demo / "out" / "images")
     (demo / "others" / "images").rename(demo / "out" / "images")
+    for where in (run, "."):
+        code, _, err = captioner("shards", "verify", where)
+        assert (code, "other_images" in err) == (1, True)
+    shutil.rmtree(demo / "out" / "images")
     code, _, err = captioner("shards", "verify", run)
-    assert (code, "other_images" in err) == (1, True)
+    assert (code, "no images at" in err) == (0, True)
 
 
 def table(text):

@@ -75,8 +75,11 @@ def shards_verify(
 
     top = place(folder)
     if (top / "captions").is_dir():
-        images, runs = top.parent.parent / "images", [top / "captions"]
+        whole = top.resolve() if isinstance(top, Path) else top
+        images, runs = whole.parent.parent / "images", [top / "captions"]
         folders = runs
+        if not images.is_dir():
+            err.print(f"no images at {images}: whether the captions belong to them is not known", markup=False)
     else:
         images, runs = top / "images", matching(top, "runs/*/captions")
         folders = [images, *runs] if images.is_dir() else [top]

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -29,6 +30,7 @@ _REFUSED = re.compile(
 _OPTIONAL = ("seed", "top_p", "temperature")
 _N = re.compile(r"""(?<!\w)['"`]?n['"`]?\s*(>|=|must|is not|\()|['"`]n['"`]""")
 _LISTENED = 4
+_TOKEN_FIELDS = {"max_tokens", "max_completion_tokens"}
 _ROOM = 4
 _UNFIT = 3
 
@@ -65,7 +67,7 @@ class Capabilities:
         self._room = 1
         self._fits = False
         self._unfit = 0
-        self._modest: set[str] = set()
+        self._refused: dict[str, int] = {}
         self.thinks = False
         self.logprobs = False
         self.version = 0
@@ -152,8 +154,8 @@ class Capabilities:
         return self._changed("the server draws one answer at a time; it is asked for each")
 
     def room(self, request: Request) -> int:
-        """Return how many times ``max_tokens`` a request gets."""
-        return 1 if request.key in self._modest else self._room
+        """Return how many times ``max_tokens`` a request gets: half of what it was refused with."""
+        return min(self._room, self._refused[request.key] // 2) if request.key in self._refused else self._room
 
     @property
     def settled(self) -> bool:
@@ -165,37 +167,50 @@ class Capabilities:
         if self.thinks:
             return
         self.thinks = True
-        if request.sampling.max_tokens is not None and not {"max_tokens", "max_completion_tokens"} & self._extra.keys():
-            self._room = _ROOM
+        if request.sampling.max_tokens is not None and not self._extra.keys() & _TOKEN_FIELDS:
+            self._room, self._fits = _ROOM, False
             self._changed(
                 f"the model thinks before it answers; thought and answer together get max_tokens times {_ROOM}"
             )
 
-    def do_without_room(self, request: Request, failure: Failure) -> bool:
-        """Say whether a request that was refused should be sent without room for thoughts, in case that was too much."""
-        modest = request.key in self._modest
-        self._modest.discard(request.key)
-        if modest or self._room == 1 or failure.kind != "request" or failure.status is None:
+    def take_less_room(self, request: Request, failure: Failure, room: int, *, blamed: bool) -> bool:
+        """Say whether a request that was refused should be sent with half of the room for thoughts, in case that was too much.
+
+        Args:
+            request: the request.
+            failure: what the server said.
+            room: that the request had.
+            blamed: only where the server speaks of ``max_tokens``.
+        """
+        if room == 1 or failure.kind != "request" or failure.status is None:
             return False
-        self._modest.add(request.key)
+        if blamed and not any(name in f"{failure.param} {failure.message}" for name in _TOKEN_FIELDS):
+            return False
+        self._refused[request.key] = room
         return True
 
     def answered(self, request: Request, room: int) -> None:
-        """Take in that a request was answered: several in a row that had to do without room say that there is less of it.
+        """Take in that a request was answered.
 
-        A single one says nothing: it may be its own length that left none.
+        Several that were answered with less room than they were refused with show that the server has less, unless any was
+        answered with all of it: then it was their own length that left none.
         """
-        if request.key in self._modest:
-            self._modest.discard(request.key)
-            self._unfit += 1
-            if self._unfit >= _UNFIT and self._room > 1:
-                self._room //= 2
-                self._unfit, self._fits = 0, False
-                self._changed(
-                    f"the server has no room for so many tokens; thought and answer get max_tokens times {self._room}"
-                )
-        elif room > 1:
-            self._unfit, self._fits = 0, room == self._room
+        if room == self._room:
+            self._fits = True
+        if self._fits or self._refused.get(request.key, math.inf) > self._room:
+            return
+        self._unfit += 1
+        if self._unfit == _UNFIT:
+            self._room //= 2
+            self._unfit = 0
+            self._changed(
+                f"the server has no room for so many tokens; thought and answer get max_tokens times {self._room}"
+            )
+
+    def forget(self, request: Request) -> None:
+        """Take in that a request is done with."""
+        if self._refused:
+            self._refused.pop(request.key, None)
 
     def listen(self, text: str, version: int) -> None:
         """Look at an answer to a structured request: is the structure kept, or was the wish ignored in silence?"""

@@ -12,6 +12,7 @@ from captioner.engines.failures import Failure, from_response, scrub
 
 _MOST_TOKENS = 10**9
 _REASONS = {"stop", "length", "content_filter"}
+_LONGEST_NAME, _SECRET = 1000, 8
 
 
 class Completion(NamedTuple):
@@ -39,6 +40,14 @@ class Completion(NamedTuple):
     cached_tokens: int = 0
     thinks: bool = False
     logprobs: bool = False
+
+    def charged_with(self, other: "Completion") -> "Completion":
+        """Return it with the tokens of another one besides its own."""
+        return self._replace(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+        )
 
 
 def read_completion(content: bytes, headers: Mapping[str, str], secrets: Iterable[str] = ()) -> Completion:
@@ -102,10 +111,15 @@ def _parse(content: bytes) -> Any:
 
 def _name(said: Any, secrets: Iterable[str]) -> str | None:
     """Return what a server calls a thing, as it can be stored and shown: it may quote what it was sent."""
-    return _scrubbed(said, tuple(secrets)) if isinstance(said, str) else None
+    return _hidden(said[:_LONGEST_NAME], tuple(secrets)) if isinstance(said, str) else None
 
 
-_scrubbed = lru_cache(maxsize=256)(scrub)  # the same few, again and again
+@lru_cache(maxsize=256)
+def _hidden(said: str, secrets: tuple[str, ...]) -> str:
+    for secret in secrets:
+        if len(secret) >= _SECRET:  # "test" or "ollama" is none, and may well be in a name
+            said = said.replace(secret, "***")
+    return said.encode("utf-8", "replace").decode()
 
 
 def _said(choice: Mapping[str, Any]) -> tuple[str | None, str | None, dict[str, Any]]:

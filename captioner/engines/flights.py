@@ -44,8 +44,11 @@ class Trial:
         self.wasted = self.charge(completion)
 
     def charge(self, completion: Completion) -> Completion:
-        """Return an answer with the tokens of those that were not used."""
-        return completion if self.wasted is None else _together(completion, self.wasted)
+        """Return an answer with the tokens of those that were not used, which are then accounted for."""
+        if self.wasted is None:
+            return completion
+        wasted, self.wasted = self.wasted, None
+        return completion.charged_with(wasted)
 
     def count(self, failure: Failure, endpoint: Endpoint) -> None:
         """Take note of a failure."""
@@ -59,14 +62,6 @@ class Trial:
             self.timeouts += failure.kind == "timeout"
         if failure.kind == "fatal":
             self.refused = (*self.refused, endpoint)
-
-
-def _together(used: Completion, other: Completion) -> Completion:
-    return used._replace(
-        prompt_tokens=used.prompt_tokens + other.prompt_tokens,
-        completion_tokens=used.completion_tokens + other.completion_tokens,
-        cached_tokens=used.cached_tokens + other.cached_tokens,
-    )
 
 
 class Flights:

@@ -198,8 +198,18 @@ class OpenAIEngine:
             tries = f" ({trial.attempts} attempts)" if trial.attempts > 1 else ""
             seconds = time.perf_counter() - start
             error, refused = failure.message + tries, failure.kind == "request"
-            spent = (trial.wasted.prompt_tokens, trial.wasted.completion_tokens) if trial.wasted else (0, 0)
-            return Answer(request.key, None, None, error, *spent, seconds, trial.attempts, refused=refused)
+            spent = trial.charge(Completion(None, None, error, 0, 0, None))
+            return Answer(
+                key=request.key,
+                text=None,
+                error=error,
+                prompt_tokens=spent.prompt_tokens,
+                completion_tokens=spent.completion_tokens,
+                seconds=seconds,
+                attempts=trial.attempts,
+                cached_tokens=spent.cached_tokens,
+                refused=refused,
+            )
         self._failed_in_a_row = 0
         return Answer(
             key=request.key,
@@ -217,35 +227,28 @@ class OpenAIEngine:
     async def _draw_rest(self, request: Request, drawn: Completion, trial: Trial) -> Completion:
         """Ask for the answers that a server has not drawn at once, each with a seed of its own."""
         sampling, texts = request.sampling, [drawn.text] if drawn.text else []
-        prompt_tokens, completion_tokens = drawn.prompt_tokens, drawn.completion_tokens
-        cached_tokens = drawn.cached_tokens
+        best = spent = drawn
         for i in range(drawn.choices, sampling.n):
             seed = None if sampling.seed is None else sampling.seed + i
             one, again = replace(request, sampling=replace(sampling, n=1, seed=seed)), Trial()
             try:
                 completion = await self._ask(one, await self._pool.acquire(), again)
             except Failure as failure:
+                spent = again.charge(spent)
                 if failure.kind == "unreachable" or not texts:
+                    trial.waste(spent)
                     raise
                 break  # what has come is not thrown away
             finally:
                 trial.attempts += again.attempts
-            prompt_tokens += completion.prompt_tokens
-            cached_tokens += completion.cached_tokens
-            completion_tokens += completion.completion_tokens
+            spent = spent.charged_with(completion)
             if completion.text and completion.finish_reason not in {"length", "content_filter"}:
-                if drawn.finish_reason in {"length", "content_filter"}:
-                    drawn, texts = completion, []
+                if best.finish_reason in {"length", "content_filter"}:
+                    best, texts = completion, []
                 texts.append(completion.text)
         text = SEPARATOR.join(texts) or None
-        silence = None if text else drawn.silence
-        return drawn._replace(
-            text=text,
-            silence=silence,
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens,
-            cached_tokens=cached_tokens,
-        )
+        silence = None if text else best.silence
+        return spent._replace(text=text, silence=silence, finish_reason=best.finish_reason, model=best.model)
 
     async def _ask(self, request: Request, slot: Slot, trial: Trial) -> Completion:
         """Send a request until it is answered or there is no hope.
@@ -310,10 +313,16 @@ class OpenAIEngine:
                     if capabilities.version != version and failure.kind in {"request", "server"}:
                         continue  # the answer to another request has taught better in the meantime
                     trial.count(failure, endpoint)
-                    if capabilities.learn(failure, structured=structured, times=trial.server_errors):
+                    less = capabilities.take_less_room(request, failure, room, blamed=True)
+                    if not less and capabilities.learn(failure, structured=structured, times=trial.server_errors):
                         continue
-                    if capabilities.do_without_room(request, failure):
-                        continue
+                    if less or capabilities.take_less_room(request, failure, room, blamed=False):
+                        if trial.wasted is None or capabilities.room(request) > 1:
+                            continue
+                        capabilities.answered(request, 1)  # that is how it was answered before
+                        outcome = "done"
+                        wasted, trial.wasted = trial.wasted, None
+                        return wasted
                     if failure.kind == "server" and structured and self._unsure(endpoint) and not self._hopeless(trial):
                         await asyncio.sleep(self.settings.retry_wait * random.random())  # noqa: S311
                         continue
@@ -333,13 +342,13 @@ class OpenAIEngine:
                     capabilities.answered(request, room)
                     if completion.thinks and structured:  # the small request of a check is too short for a thought
                         capabilities.notice_thinking(request)
-                        cut = completion.finish_reason == "length" and trial.wasted is None
-                        if cut and room < capabilities.room(request):
+                        if room == 1 and completion.finish_reason == "length" and capabilities.room(request) > 1:
                             trial.waste(completion)
                             outcome = "failed"
                             continue
                 return trial.charge(completion)
         finally:
+            capabilities.forget(request)
             self._pool.release(slot, outcome, retry_after)
 
     def _unsure(self, endpoint: Endpoint) -> bool:

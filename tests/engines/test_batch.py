@@ -108,7 +108,7 @@ def test_the_first_request_is_asked_at_once_and_teaches_what_the_server_takes(tm
         assert body["response_format"]["json_schema"]["strict"] is False
 
 
-@pytest.mark.parametrize(("most", "expected"), [(None, [50, *[200] * 11]), (100, [50, *[200, 50] * 3, *[100] * 8])])
+@pytest.mark.parametrize(("most", "expected"), [(None, [50, *[200] * 11]), (100, [50, *[200, 100] * 3, *[100] * 8])])
 def test_a_batch_for_a_model_that_thinks_has_room_for_its_thoughts_as_far_as_the_server_has(tmp_path, most, expected):
     class Thoughtful(Thinker, BatchingServer):
         """A server with batches whose model thinks."""

@@ -107,6 +107,14 @@ def test_a_key_that_the_server_quotes_anywhere_is_neither_stored_nor_shown(
     assert "***" in repr(answer)
 
 
+def test_a_key_that_is_no_secret_spoils_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers of one's own want any key whatsoever."""
+    monkeypatch.setenv("OPENAI_API_KEY", "tin")
+    with saying(completion(model="tiny-key-to-all")) as engine:
+        (answer,) = ask(engine, requests(1)).values()
+    assert (answer.model, answer.finish_reason) == ("tiny-key-to-all", "stop")
+
+
 @pytest.mark.parametrize(
     ("content", "status"),
     [

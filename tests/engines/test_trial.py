@@ -197,3 +197,9 @@ def test_structured_outputs_of_vllm_and_logprobs_are_tried_and_no_refusal_spoils
     with FaultyServer(caption=careful, enforces=False, ignores=("logprobs",)) as server:
         trial = tried(server)
     assert (trial.structured_outputs, trial.logprobs, trial.usable) == (False, False, True)
+
+
+def test_a_model_that_thinks_longer_than_an_answer_may_be_does_not_hide_what_its_server_can() -> None:
+    with Thinker(2500, "counted", caption=careful) as server:
+        trial = tried(server)
+    assert (trial.structured_outputs, trial.logprobs, trial.readable) == (True, True, 8)

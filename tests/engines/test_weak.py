@@ -161,40 +161,91 @@ def test_a_model_that_is_seen_to_think_gets_room_before_any_answer_is_cut_off() 
 @pytest.mark.parametrize("said", TOO_MUCH)
 def test_a_server_without_room_for_so_much_is_asked_for_less_however_it_says_so(said: str) -> None:
     with Thinker(60, "counted", caption=by_seed, most_tokens=100, refusal=said) as server:
-        engine = engine_for(server, concurrency=1)
-        answers = ask(engine, requests(8, SCHEMA, max_tokens=50))
-    # Three that must do without are enough; from then on half as much is asked for, and that fits.
-    assert limits(server) == [50, 200, 50, 200, 50, 200, 50, *[100] * 6]
-    assert errors(answers) == ["all of max_tokens went into thinking: raise it"] * 2
-    assert [whole(answers[f"k{i}"]) for i in range(8)] == [False] * 2 + [True] * 6
+        answers = ask(engine_for(server, concurrency=1), requests(8, SCHEMA, max_tokens=50))
+    # Three that had to be sent with less are enough.
+    assert limits(server) == [50, 200, 100, 200, 100, 200, 100, *[100] * 5]
+    assert all(map(whole, answers.values()))
 
 
-@pytest.mark.parametrize("length", [250, 900])
-def test_prompts_that_are_too_long_do_not_take_the_room_from_the_others(length: int) -> None:
-    """With room for a thought the first does not fit, and without it does; the second never does."""
+@pytest.mark.parametrize("concurrency", [4, 16, 64])
+def test_many_refusals_at_once_take_no_more_room_than_the_server_lacks(concurrency: int) -> None:
+    with Thinker(60, "counted", caption=by_seed, most_tokens=100) as server:
+        answers = ask(engine_for(server, concurrency=concurrency), requests(100, SCHEMA, max_tokens=50))
+    assert all(map(whole, answers.values()))
+    assert limits(server)[-1] == 100
 
-    class Small(Thinker):
-        """A context of so many tokens: prompt, thought and answer."""
 
-        def _unsupported(self, body: dict[str, Any]) -> web.Response | None:
-            prompt, limit = sum(len(m["content"].split()) for m in body["messages"]), self.limit(body) or 0
-            if prompt + limit > 400:
-                said = f"This model's maximum context length is 400 tokens. However, your request has {prompt + limit}."
-                return web.json_response({"error": {"message": said, "type": "BadRequestError"}}, status=400)
-            return None
+def test_a_server_without_any_room_for_thoughts_is_asked_as_if_the_model_had_none() -> None:
+    with Thinker(30, "counted", caption=by_seed, most_tokens=50) as server:
+        answers = ask(engine_for(server), requests(30, SCHEMA, max_tokens=50))
+    assert all(map(whole, answers.values()))
+    assert limits(server)[-1] == 50
+
+
+def test_an_answer_that_was_cut_off_is_kept_where_the_server_has_no_room_for_more() -> None:
+    """It is not paid for a second time."""
+    with Thinker(60, "counted", caption=by_seed, most_tokens=50) as server:
+        answers = ask(engine_for(server, concurrency=1), requests(2, SCHEMA, max_tokens=50))
+    assert limits(server) == [50, 200, 100, 200, 100, 50]
+    assert [(a.finish_reason, a.completion_tokens) for a in answers.values()] == [("length", 50)] * 2
+
+
+class Small(Thinker):
+    """A context of 400 tokens: prompt, thought and answer."""
+
+    def _unsupported(self, body: dict[str, Any]) -> web.Response | None:
+        wanted = sum(len(m["content"].split()) for m in body["messages"]) + (self.limit(body) or 0)
+        if wanted > 400:
+            said = f"This model's maximum context length is 400 tokens. However, your request has {wanted} tokens."
+            return web.json_response({"error": {"message": said, "type": "BadRequestError"}}, status=400)
+        return None
+
+
+@pytest.mark.parametrize(
+    ("words", "sent", "fits"), [(220, [200, 100], True), (320, [200, 100, 50], True), (900, [200, 100, 50], False)]
+)
+def test_prompts_that_leave_no_room_for_thoughts_do_not_take_it_from_the_others(
+    words: int,
+    sent: list[int],
+    fits: bool,  # noqa: FBT001 - pytest gives it
+) -> None:
+    long = (Message("user", "word " * words),)
 
     def asked() -> Iterator[Request]:
-        for i in range(20):
-            long = Message("user", f"{i} word" * (length // 2))
-            yield replace(request(i, SCHEMA, max_tokens=50), **({"messages": (long,)} if i % 4 == 1 else {}))
+        for i in range(80):
+            yield replace(request(i, SCHEMA, max_tokens=50), **({"messages": long} if 20 <= i < 40 else {}))
 
-    with Small(100, "counted", caption=by_seed) as server:
-        engine = engine_for(server)
+    with Small(30, "counted", caption=by_seed) as server:
+        engine = engine_for(server, concurrency=4)
         answers = ask(engine, asked())
-    short = [f"k{i}" for i in range(20) if i % 4 != 1]
-    assert all(whole(answers[key]) for key in short)
     assert len(engine.capabilities.notes) == 1
-    assert all(("maximum context length" in (answers[f"k{i}"].error or "")) == (length == 900) for i in range(1, 20, 4))
+    by_words = [len(body["messages"][-1]["content"].split()) for body in server.bodies]
+    assert {limit for limit, n in zip(limits(server)[1:], by_words[1:], strict=True) if n < 100} == {200}
+    assert [limit for limit, n in zip(limits(server), by_words, strict=True) if n >= 100].count(200) == 20
+    assert {limit for limit, n in zip(limits(server), by_words, strict=True) if n >= 100} == set(sent)
+    long_ones = [answers[f"k{i}"] for i in range(20, 40)]
+    assert all(map(whole, long_ones)) if fits else all("maximum context" in (a.error or "") for a in long_ones)
+    assert all(whole(a) for key, a in answers.items() if not 20 <= int(key[1:]) < 40)
+
+
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
+def test_a_refusal_of_too_many_tokens_never_takes_the_bound_away(field: str) -> None:
+    """Though it says what a server says that does not know the field."""
+    said = f"{field} above {{1}} is not supported"
+    with Thinker(30, "counted", caption=by_seed, most_tokens=100, refusal=said) as server:
+        answers = ask(engine_for(server), requests(20, SCHEMA, max_tokens=50))
+    assert all("max_tokens" in body for body in server.bodies)
+    assert all(map(whole, answers.values()))
+
+
+def test_what_answers_cost_that_are_not_used_is_counted_wherever_it_ends() -> None:
+    """The first is cut off in its thought, the second is one of three, and the rest is refused."""
+    script = ["ok", "ok", *["error"] * 2]
+    with Thinker(60, "counted", caption=by_seed, ignores={"n"}, script=script) as server:
+        answer = ask(engine_for(server, max_retries=1), [request(0, SCHEMA, n=3, seed=1, max_tokens=50)])["k0"]
+    assert len(server.bodies) == 4
+    one = len(by_seed(server.bodies[0]).split(" "))
+    assert (answer.error, answer.completion_tokens) == (None, 50 + 60 + one)
 
 
 def test_a_model_that_thinks_without_a_bound_is_left_alone() -> None:
