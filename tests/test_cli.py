@@ -189,24 +189,11 @@ def test_whole_shards_verify_and_a_flipped_bit_does_not(captioner, demo):
 def test_a_run_stops_at_a_limit_of_the_command_line_and_goes_on_without(captioner, demo, flag, limit):
     with FaultyServer(caption=careful) as server:
         value = limit.partition("=")[2]
-        given = [
-            "--set",
-            "engine.model=tiny",
-            "--set",
-            f"engine.base_url={server.base_url}",
-            "--set",
-            "engine.concurrency=1",
-        ]
-        given += [
-            "--set",
-            "price.input=10000",
-            "--set",
-            "price.output=10000",
-            "--data",
-            demo / "data",
-            "--out",
-            demo / "out",
-        ]
+        settings = (
+            *("engine.model=tiny", f"engine.base_url={server.base_url}", "engine.concurrency=1"),
+            *("price.input=10000", "price.output=10000"),
+        )
+        given = ["--data", demo / "data", "--out", demo / "out", *(f"--set={setting}" for setting in settings)]
         code, said, _ = captioner("run", "demo", *given, flag, value)
         assert (code, f"{limit} is reached" in said) == (1, True)
         assert 0 < len(server.bodies) < 15

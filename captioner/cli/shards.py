@@ -74,16 +74,17 @@ def shards_verify(
     from captioner.shards import verify
 
     top = place(folder)
-    if (top / "captions").is_dir():
-        whole = top.resolve() if isinstance(top, Path) else top
-        images, runs = whole.parent.parent / "images", [top / "captions"]
+    one_run = (top / "captions").is_dir()
+    home = (top.resolve() if isinstance(top, Path) else top).parent.parent if one_run else top
+    images = home / "images"
+    runs = [top / "captions"] if one_run else matching(top, "runs/*/captions")
+    beside = images if images.is_dir() else None
+    if one_run:
         folders = runs
-        if not images.is_dir():
+        if beside is None:
             err.print(f"no images at {images}: whether the captions belong to them is not known", markup=False)
     else:
-        images, runs = top / "images", matching(top, "runs/*/captions")
-        folders = [images, *runs] if images.is_dir() else [top]
-    beside = images if images.is_dir() else None
+        folders = [top] if beside is None else [images, *runs]
     problems = [(each, p) for each in folders for p in verify(each, images=beside if each in runs else None)]
     if as_json:
         print_json([{"folder": str(each)} | asdict(p) for each, p in problems])

@@ -111,18 +111,30 @@ class Capabilities:
         body.update(self._extra)
         return to_json(body)  # several times as fast as the standard library
 
-    def learn(self, failure: Failure, *, structured: bool, times: int) -> bool:
+    def learn(self, failure: Failure, request: Request, room: int, *, times: int) -> bool:
         """Take a refusal in.
 
         Args:
             failure: what the server said.
-            structured: whether the request had an answer schema.
-            times: how often in a row this request failed with a server error; a server that breaks twice on a schema
-                that it has never managed is taken not to manage it, whatever it says.
+            request: that was refused.
+            room: that it had.
+            times: how often in a row it failed with a server error; a server that breaks twice on a schema that it has
+                never managed is taken not to manage it, whatever it says.
 
         Returns:
             Whether the request should now be put another way.
         """
+        # A request may have had too much room for thoughts. Where the server speaks of tokens, that comes first: a bound that
+        # is too high must not be taken for one that is unknown.
+        less = room > 1 and failure.kind == "request" and failure.status is not None
+        blamed = any(name in f"{failure.param} {failure.message}" for name in _TOKEN_FIELDS)
+        if not (less and blamed) and self._learn(failure, structured=request.answer_schema is not None, times=times):
+            return True
+        if less:
+            self._refused[request.key] = room
+        return less
+
+    def _learn(self, failure: Failure, *, structured: bool, times: int) -> bool:
         said, param = failure.message, failure.param or ""
         if failure.status is None or failure.kind not in {"request", "server"}:
             return False
@@ -172,22 +184,6 @@ class Capabilities:
             self._changed(
                 f"the model thinks before it answers; thought and answer together get max_tokens times {_ROOM}"
             )
-
-    def take_less_room(self, request: Request, failure: Failure, room: int, *, blamed: bool) -> bool:
-        """Say whether a request that was refused should be sent with half of the room for thoughts, in case that was too much.
-
-        Args:
-            request: the request.
-            failure: what the server said.
-            room: that the request had.
-            blamed: only where the server speaks of ``max_tokens``.
-        """
-        if room == 1 or failure.kind != "request" or failure.status is None:
-            return False
-        if blamed and not any(name in f"{failure.param} {failure.message}" for name in _TOKEN_FIELDS):
-            return False
-        self._refused[request.key] = room
-        return True
 
     def answered(self, request: Request, room: int) -> None:
         """Take in that a request was answered.

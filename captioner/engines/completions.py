@@ -150,7 +150,7 @@ def _count(said: Any) -> int:
     return said if isinstance(said, int) and 0 < said < _MOST_TOKENS else 0
 
 
-def _thinks(message: Mapping[str, Any], text: str | None, reason: Any, usage: Any) -> bool:
+def _thinks(message: Mapping[str, Any], text: str | None, reason: str | None, usage: Any) -> bool:
     """Say whether a model thought before it answered: OpenAI counts it, vLLM and DeepSeek show it, others put it before the answer.
 
     Of an answer that is cut off and empty nothing else is known that would have taken the tokens.
@@ -160,7 +160,7 @@ def _thinks(message: Mapping[str, Any], text: str | None, reason: Any, usage: An
     if (isinstance(counted, int) and counted > 0) or message.get("reasoning_content") or message.get("reasoning"):
         return True
     if text is None:
-        return bool(reason == "length")
+        return reason == "length"
     thought, ended, _ = text.partition("</think>")
     if ended:
         return bool(thought.removeprefix("<think>").strip())

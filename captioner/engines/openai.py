@@ -313,10 +313,7 @@ class OpenAIEngine:
                     if capabilities.version != version and failure.kind in {"request", "server"}:
                         continue  # the answer to another request has taught better in the meantime
                     trial.count(failure, endpoint)
-                    less = capabilities.take_less_room(request, failure, room, blamed=True)
-                    if not less and capabilities.learn(failure, structured=structured, times=trial.server_errors):
-                        continue
-                    if less or capabilities.take_less_room(request, failure, room, blamed=False):
+                    if capabilities.learn(failure, request, room, times=trial.server_errors):
                         if trial.wasted is None or capabilities.room(request) > 1:
                             continue
                         capabilities.answered(request, 1)  # that is how it was answered before

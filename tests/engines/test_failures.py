@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from email.utils import formatdate
 from typing import Any
 
@@ -168,9 +169,9 @@ def asked(**sampling: Any) -> Request:
 def test_a_refused_structure_is_recognised(message: str) -> None:
     capabilities = Capabilities("tiny", "auto", {})
     failure = from_response(400, {}, json.dumps({"error": {"message": message}}).encode())
-    assert capabilities.learn(failure, structured=True, times=1)
+    assert capabilities.learn(failure, asked(), 1, times=1)
     assert capabilities.structured == "json_schema"
-    assert not Capabilities("tiny", "auto", {}).learn(failure, structured=False, times=1)
+    assert not Capabilities("tiny", "auto", {}).learn(failure, replace(asked(), answer_schema=None), 1, times=1)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,7 @@ def test_a_refused_structure_is_recognised(message: str) -> None:
 def test_a_refused_prompt_is_not_taken_for_something_that_the_server_cannot_do(message: str) -> None:
     capabilities = Capabilities("tiny", "auto", {})
     failure = from_response(400, {}, json.dumps({"error": {"message": message}}).encode())
-    assert not capabilities.learn(failure, structured=True, times=1)
+    assert not capabilities.learn(failure, asked(), 1, times=1)
     assert capabilities.notes == []
 
 
@@ -197,9 +198,7 @@ def test_models_that_reason_take_neither_max_tokens_nor_temperature() -> None:
     ]  # fmt: skip
     for param, message in said:
         error = {"message": message, "type": "invalid_request_error", "param": param, "code": "unsupported_value"}
-        assert capabilities.learn(
-            from_response(400, {}, json.dumps({"error": error}).encode()), structured=True, times=1
-        )
+        assert capabilities.learn(from_response(400, {}, json.dumps({"error": error}).encode()), asked(), 1, times=1)
     body = json.loads(capabilities.body(asked(temperature=0.7, max_tokens=500, seed=1)))
     assert "temperature" not in body
     assert "max_tokens" not in body
