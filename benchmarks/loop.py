@@ -1,14 +1,14 @@
 """What a request costs with all that captioner does for it: rendered, asked, parsed, checked, stored.
 
 Distinct triplets go through the loop to one stub server (a process of its own), over a ledger on disk; a bare aiohttp loop
-sends the same bodies at the same concurrency and parses the JSON. Rounds are interleaved, and ratios of medians are
-printed, since seconds say more of the machine than of the code.
+sends the same bodies at the same concurrency and parses the JSON. Each round has all clients, one after the other, and a
+ratio is the median over the rounds, with the least and the greatest: a machine that is not alone is now slower, now faster.
 
 - *engine*: captioner's engine alone, on requests that are made already.
 - *loop, unchecked*: the whole loop with a check that passes everything: what the client and its ledger cost.
 - *loop*: the whole loop; each answer holds ten captions, so each request pays ten checks, in processes beside it.
 
-    python -m benchmarks.loop [--requests 5000] [--concurrency 64] [--rounds 3]
+    python -m benchmarks.loop [--requests 5000] [--concurrency 64] [--rounds 9]
 """
 
 import argparse
@@ -109,8 +109,8 @@ def cpu() -> tuple[float, float]:
     return time.process_time(), children.ru_utime + children.ru_stime
 
 
-def measure(latency: float, count: int, concurrency: int, rounds: int) -> dict[str, tuple[float, float, float]]:
-    """Return of each client: CPU ms a request, of which in other processes, and requests a second; medians."""
+def measure(latency: float, count: int, concurrency: int, rounds: int) -> dict[str, list[tuple[float, float, float]]]:
+    """Return of each client, round by round: CPU ms a request, of which in other processes, and requests a second."""
     asked = triplets(count)
     plain = Capabilities("stub", "auto", {})
     figures: dict[str, list[tuple[float, float, float]]] = {}
@@ -134,7 +134,13 @@ def measure(latency: float, count: int, concurrency: int, rounds: int) -> dict[s
                 figures.setdefault(name, []).append(
                     (1000 * (mine + others) / count, 1000 * others / count, count / wall)
                 )
-    return {name: tuple(map(statistics.median, zip(*runs, strict=True))) for name, runs in figures.items()}  # type: ignore[misc]
+    return figures
+
+
+def ratio(ours: Sequence[tuple[float, float, float]], theirs: Sequence[tuple[float, float, float]], what: int) -> str:
+    """Return the median of a figure's ratio over the rounds, with the least and the greatest."""
+    ratios = [a[what] / b[what] for a, b in zip(ours, theirs, strict=True)]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def main() -> None:
@@ -142,20 +148,20 @@ def main() -> None:
     # Fewer say more of how long a checking process takes to start (half a second) than of a run.
     parser.add_argument("--requests", type=int, default=5000)
     parser.add_argument("--concurrency", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     logging.disable()
     for latency in (0.0, 0.05):
         figures = measure(latency, options.requests, options.concurrency, options.rounds)
-        base_cpu, _, base_rate = figures["bare aiohttp"]
+        bare_rounds = figures["bare aiohttp"]
         print(
             f"\nserver latency {1000 * latency:.0f} ms, concurrency {options.concurrency}, {options.requests} requests"
         )
-        print(f"{'client':<18}{'CPU ms/request':>15}{'of it beside':>14}{'x bare':>8}{'requests/s':>12}{'x bare':>8}")
-        for name, (total, beside, rate) in figures.items():
-            print(
-                f"{name:<18}{total:>15.2f}{beside:>14.2f}{total / base_cpu:>8.2f}{rate:>12.0f}{rate / base_rate:>8.2f}"
-            )
+        print(f"{'client':<18}{'CPU ms/request':>15}{'of it beside':>14}{'x bare':>22}{'requests/s':>12}{'x bare':>22}")
+        for name, runs in figures.items():
+            total, beside, rate = (statistics.median(figure) for figure in zip(*runs, strict=True))
+            cost, speed = ratio(runs, bare_rounds, 0), ratio(runs, bare_rounds, 2)
+            print(f"{name:<18}{total:>15.2f}{beside:>14.2f}{cost:>22}{rate:>12.0f}{speed:>22}")
 
 
 if __name__ == "__main__":

@@ -6,25 +6,34 @@ memory, by whoever looks one up: about 30 bytes each.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+_LATER = 4096
 
 
 class AnswerKeys:
     """The index of one ledger.
 
     Args:
-        ledger: its database. Answers may be added to it at any time; after some are deleted, :meth:`forget`.
+        ledger: its database. After answers were deleted, :meth:`forget`.
+        others_write: answers are added by somebody else, at any time; all others are told of by :meth:`came`.
     """
 
-    def __init__(self, ledger: sqlite3.Connection) -> None:
+    def __init__(self, ledger: sqlite3.Connection, *, others_write: bool) -> None:
         self._ledger = ledger
+        self._others_write = others_write
         self._begin()
 
     def _begin(self) -> None:
-        self._last = 0
+        self._last: int | None = None
+        self._newer: set[str] = set()
         self._index = sqlite3.connect(":memory:", isolation_level=None)
         self._index.execute("PRAGMA journal_mode = OFF")
         self._index.execute("CREATE TABLE keys (key TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID")
+
+    def came(self, keys: Iterable[str]) -> None:
+        """Take note of answers that were written: they are indexed when one is looked up, or there are many."""
+        self._newer.update(keys)
 
     def numbers(self, keys: Sequence[str]) -> list[int]:
         """Return the numbers of the answers to requests, of those that the ledger has.
@@ -32,13 +41,18 @@ class AnswerKeys:
         Raises:
             sqlite3.OperationalError: the ledger cannot be read.
         """
-        self._catch_up()
+        looked = self._last is not None and not self._others_write
+        if not (looked and len(self._newer) < _LATER and self._newer.isdisjoint(keys)):
+            self._catch_up()
+        if not self._last:
+            return []
         wanted = ",".join("?" * len(keys))
         return [n for (n,) in self._index.execute(f"SELECT number FROM keys WHERE key IN ({wanted})", keys)]
 
     def _catch_up(self) -> None:
         (last,) = self._ledger.execute("SELECT coalesce(max(number), 0) FROM answers").fetchone()
         if last == self._last:
+            self._newer.clear()
             return
         newer, after = (" WHERE number > ?", (self._last,)) if self._last else ("", ())
         try:
@@ -52,6 +66,7 @@ class AnswerKeys:
             self.forget()
             raise
         self._last = last
+        self._newer.clear()
 
     def forget(self) -> None:
         """Begin anew: answers were deleted, and their numbers may be given a second time."""

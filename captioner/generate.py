@@ -14,7 +14,7 @@ import gc
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
 from json.encoder import encode_basestring as _quoted
@@ -514,7 +514,7 @@ class Generator:
             self._settle(work.open)
             return
         captions = [judge.apply(c, opinions[i]) if i in opinions else c for i, c in enumerate(attempt.captions)]
-        self._record(work, replace(attempt, captions=tuple(captions)).packed())
+        self._record(work, attempt._replace(captions=tuple(captions)).packed())
 
     def _opinions(self, judge: CaptionJudge, work: _Work, attempt: Attempt) -> tuple[list[Request], dict[int, Answer]]:
         """Return what is still to be asked about captions, and the judge's answers by the captions' places."""

@@ -176,7 +176,7 @@ class Plan:
     @property
     def _loop(self) -> dict[str, Any]:
         """How far the loop goes, as it counts for the hash: what is left as it is says nothing."""
-        loop = asdict(self.settings)
+        loop = asdict(self.settings) | {"sampling": self.settings.sampling._asdict()}
         if not loop["temperatures"]:
             del loop["temperatures"]
         if loop["sampling"]["n"] == 1:

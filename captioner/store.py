@@ -94,11 +94,7 @@ class CheckedCaption(NamedTuple):
     issues: tuple[Mapping[str, Any], ...] = ()
 
 
-_PLAIN = CheckedCaption("", accepted=True)[1:]
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One round of a triplet.
 
     Attributes:
@@ -117,29 +113,24 @@ class Attempt:
 
     def packed(self) -> "PackedAttempt":
         """Return it as the ledger stores it."""
-        sources: dict[str, int] = {}
-        codes: dict[str, int] = {}
+        counts = {"accepted": 0, "rejected": 0}
         stored: list[str | CheckedCaption] = []
-        for c in self.captions:
-            if c[1:] == _PLAIN:
-                stored.append(c[0])
+        plain = 0
+        for checked in self.captions:
+            caption, accepted, source, original, issues = checked
+            if accepted and source == "engine" and original is None and not issues:  # nearly all are
+                stored.append(caption)
+                plain += 1
                 continue
-            if c.accepted:
-                sources[c.source] = sources.get(c.source, 0) + 1
-            else:
-                for issue in c.issues:
-                    if issue["level"] == "error":
-                        codes[issue["code"]] = codes.get(issue["code"], 0) + 1
-            stored.append(c)
-        if plain := sum(type(c) is str for c in stored):
-            sources["engine"] = sources.get("engine", 0) + plain
-        accepted = sum(sources.values())
-        counts = {"accepted": accepted, "rejected": len(stored) - accepted}
-        counts |= {f"source {name}": n for name, n in sources.items()} | {
-            f"code {name}": n for name, n in codes.items()
-        }
+            stored.append(checked)
+            names = [f"source {source}"] if accepted else [f"code {i['code']}" for i in issues if i["level"] == "error"]
+            for name in ("accepted" if accepted else "rejected", *names):
+                counts[name] = counts.get(name, 0) + 1
+        if plain:
+            counts["accepted"] += plain
+            counts["source engine"] = counts.get("source engine", 0) + plain
         problems = _json(self.problems) if self.problems else "[]"
-        return PackedAttempt(self.round, self.kind, self.key, problems, _json(stored), accepted, counts)
+        return PackedAttempt(self.round, self.kind, self.key, problems, _json(stored), counts["accepted"], counts)
 
 
 class PackedAttempt(NamedTuple):
@@ -236,7 +227,7 @@ class Ledger:
                 mode = "ro&immutable=1"  # readers of a WAL need to write beside it, unless nobody else can either
             uri = f"{path.resolve().as_uri()}?mode={mode}"
             self._db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
-        self._keys = AnswerKeys(self._db)
+        self._keys = AnswerKeys(self._db, others_write=read_only)
         try:
             with self._storage():
                 self._open(run, read_only=read_only)
@@ -382,6 +373,7 @@ class Ledger:
             if isinstance(e, sqlite3.OperationalError):
                 raise self._unwritable(e) from None
             raise
+        self._keys.came(self._new_answers)
         self._new_answers.clear()
 
     def _write_verdicts(self) -> None:

@@ -132,7 +132,7 @@ async def try_engine(
     extra = []
     if server is not None:
         extra = [
-            replace(questions[first], key=_SEVERAL, sampling=replace(questions[first].sampling, n=2)),
+            replace(questions[first], key=_SEVERAL, sampling=questions[first].sampling._replace(n=2)),
             replace(questions[first], key=_AGAIN),
         ]
     problems: Counter[str] = Counter()
@@ -192,7 +192,7 @@ def _question(schema: LabelSchema, prompt: Prompt, number: int, sampling: Sampli
     triplet = make_triplet(schema, Labels((code,)))
     key = f"trial-{number}-{hash_of([code, number])}"
     return Request(
-        key, prompt.render(schema, triplet, 10), triplet, 10, replace(sampling, seed=number), answer_schema(10)
+        key, prompt.render(schema, triplet, 10), triplet, 10, sampling._replace(seed=number), answer_schema(10)
     )
 
 
@@ -205,7 +205,7 @@ async def _asked_with(server: OpenAIEngine | None, question: Request, **fields: 
     try:
         bound = question.sampling.max_tokens
         room = None if bound is None else bound * server.capabilities.room(question)
-        asked = replace(question, answer_schema=None, sampling=replace(question.sampling, max_tokens=room))
+        asked = replace(question, answer_schema=None, sampling=question.sampling._replace(max_tokens=room))
         (answer,) = [answer async for answer in engine.answers([asked])]
     except EngineError:
         return None, False

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import random
 import sqlite3
 from itertools import islice
 
@@ -107,6 +108,23 @@ def test_an_answer_is_found_by_its_key_however_it_came_to_be_there(path):
             "r7": "text 7",
             "r0": "text 0",
         }
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_answer_is_found_whenever_and_in_whatever_company_it_is_looked_for(path, seed, monkeypatch):
+    """New keys are indexed late, in pieces: all are known all the same, and none that is not there."""
+    monkeypatch.setattr("captioner.answer_keys._LATER", 8)
+    draw = random.Random(seed)
+    keys = [f"r{draw.getrandbits(64):016x}" for _ in range(100)]
+    with Ledger(path, "run1") as ledger:
+        for i, key in enumerate(keys):
+            with ledger.grouped() if draw.random() < 0.5 else contextlib.nullcontext():
+                ledger.add_answer(Answer(key, f"text {i}", "stop"), REQUEST)
+                wanted = draw.sample(keys, draw.randrange(6))
+                found = ledger.answers(wanted)
+            assert {k: a.text for k, a in found.items()} == {
+                k: f"text {keys.index(k)}" for k in wanted if k in keys[: i + 1]
+            }
 
 
 def test_an_answer_that_takes_the_place_of_a_lost_one_is_not_mistaken_for_it(path):

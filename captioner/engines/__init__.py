@@ -30,8 +30,7 @@ class Message(NamedTuple):
     content: str
 
 
-@dataclass(frozen=True, slots=True)
-class Sampling:
+class Sampling(NamedTuple):
     """How an answer is drawn. ``None`` leaves a value to the server.
 
     Attributes:

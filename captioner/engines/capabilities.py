@@ -210,8 +210,10 @@ class Capabilities:
 
     def listen(self, text: str, version: int) -> None:
         """Look at an answer to a structured request: is the structure kept, or was the wish ignored in silence?"""
+        if self._heard >= _LISTENED or version != self.version:
+            return
         _, ended, said = text.rpartition("</think>")
-        if self._heard >= _LISTENED or version != self.version or (not ended and said.startswith("<think>")):
+        if not ended and said.startswith("<think>"):
             return
         self._heard += 1
         self._not_json += not said.lstrip().startswith(("{", "["))

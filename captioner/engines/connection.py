@@ -12,6 +12,7 @@ import aiohttp
 import yarl
 
 from captioner.engines.completions import Completion, read_completion
+from captioner.engines.deadlines import Deadlines
 from captioner.engines.failures import Failure, from_exception, from_response, scrub
 from captioner.engines.settings import ServerSettings
 from captioner.errors import EngineError
@@ -38,7 +39,7 @@ class Connection:
         self._key_source: str | None = None
         self._client: openai.AsyncOpenAI | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._limit = aiohttp.ClientTimeout()
+        self._deadlines = Deadlines()
         base = yarl.URL(settings.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1")
         self._query = base.query
         self._base = base.with_query(None).with_fragment(None)
@@ -84,11 +85,13 @@ class Connection:
             cookie_jar=aiohttp.DummyCookieJar(),
             # aiohttp's own trust_env would look for proxies and ~/.netrc anew, in a thread, for each request.
             proxy=proxy,
+            timeout=aiohttp.ClientTimeout(sock_connect=settings.connect_timeout, sock_read=settings.read_timeout),
         )
         return self._client, self._session
 
     async def close(self) -> None:
         """Close all connections; a later use opens new ones."""
+        self._deadlines.close()
         session, self._session = self._session, None
         client, self._client = self._client, None
         if session is not None:
@@ -108,12 +111,18 @@ class Connection:
         """
         _, session = self.open()
         data = body if len(body) < _LARGE else io.BytesIO(body)  # aiohttp sends large bytes in one go, and warns of it
+        deadline = self._deadlines.within(timeout)
         try:
-            limit = self._within(timeout)
-            async with session.post(self._chat, data=data, allow_redirects=False, timeout=limit) as response:
+            async with session.post(self._chat, data=data, allow_redirects=False) as response:
                 content = await _read(response)
+        except asyncio.CancelledError:
+            if not deadline.missed or deadline.task.uncancel():
+                raise  # somebody else wants the task to end
+            raise from_exception(TimeoutError(), timeout, self._secrets) from None
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise from_exception(error, timeout, self._secrets) from None
+        finally:
+            self._deadlines.met(deadline)
         if response.status != 200:
             raise from_response(response.status, response.headers, content, self._secrets)
         return read_completion(content, response.headers, self._secrets)
@@ -180,15 +189,6 @@ class Connection:
             f"{self.address} wants a key ({failure.message}). Set the environment variable "
             f"{self._settings.api_key_env}, or name another with engine.api_key_env."
         )
-
-    def _within(self, seconds: float) -> aiohttp.ClientTimeout:
-        """Return the limits of a request that must be answered in time: mostly those of the one before."""
-        if self._limit.total != seconds:
-            settings = self._settings
-            self._limit = aiohttp.ClientTimeout(
-                seconds, sock_connect=settings.connect_timeout, sock_read=settings.read_timeout
-            )
-        return self._limit
 
     def _read_key(self) -> str | None:
         settings = self._settings
@@ -267,7 +267,8 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     """
     announced = response.content_length
     if announced is not None and announced <= _LONGEST_BODY and "Content-Encoding" not in response.headers:
-        return await response.read()
+        whole = response.content.is_eof()  # most are: then there is nothing to wait for
+        return response.content.read_nowait() if whole else await response.read()
     parts, size = [], 0
     async for part in response.content.iter_any():
         parts.append(part)

@@ -230,7 +230,7 @@ class OpenAIEngine:
         best = spent = drawn
         for i in range(drawn.choices, sampling.n):
             seed = None if sampling.seed is None else sampling.seed + i
-            one, again = replace(request, sampling=replace(sampling, n=1, seed=seed)), Trial()
+            one, again = replace(request, sampling=sampling._replace(n=1, seed=seed)), Trial()
             try:
                 completion = await self._ask(one, await self._pool.acquire(), again)
             except Failure as failure:

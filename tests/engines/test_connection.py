@@ -261,6 +261,13 @@ def test_a_server_that_falls_silent_in_the_middle_is_given_up_long_before_the_re
     assert answer.seconds < 3600
 
 
+def test_an_answer_that_has_begun_is_given_up_in_time_too() -> None:
+    with FaultyServer(script=["slow"]) as server:
+        server.pause = 7200
+        answer = ask(engine_for(server, timeout=0.3, max_retries=0), requests(1))["k0"]
+    assert answer.error == "no answer within 0.3 s"
+
+
 def test_a_server_that_talks_slowly_but_steadily_is_not_silent() -> None:
     with FaultyServer(script=["slow"]) as server:
         server.pause = 0.016  # about 300 bytes
