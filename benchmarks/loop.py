@@ -1,7 +1,8 @@
 """What a request costs with all that captioner does for it: rendered, asked, parsed, checked, stored.
 
 Distinct triplets go through the loop to one stub server (a process of its own), over a ledger on disk; a bare aiohttp loop
-sends the same bodies at the same concurrency and parses the JSON. Each round has all clients, one after the other, and a
+sends the same bodies at the same concurrency and parses the JSON, as one would write it first: with the standard library's
+JSON and aiohttp's own timeout. Each round has all clients, one after the other, and a
 ratio is the median over the rounds, with the least and the greatest: a machine that is not alone is now slower, now faster.
 
 - *engine*: captioner's engine alone, on requests that are made already.
@@ -125,8 +126,11 @@ def measure(latency: float, count: int, concurrency: int, rounds: int) -> dict[s
         }
         for client in clients.values():  # imports and first connections do not count
             asyncio.run(client(concurrency))  # type: ignore[arg-type]
-        for _ in range(rounds):
-            for name, client in clients.items():
+        for turn in range(rounds):
+            order = list(clients.items())
+            for name, client in (
+                order[turn % len(order) :] + order[: turn % len(order)]
+            ):  # none always comes after the same
                 wall, (mine, others) = time.perf_counter(), cpu()
                 asyncio.run(client(count))  # type: ignore[arg-type]
                 wall, (mine_now, others_now) = time.perf_counter() - wall, cpu()
@@ -157,11 +161,11 @@ def main() -> None:
         print(
             f"\nserver latency {1000 * latency:.0f} ms, concurrency {options.concurrency}, {options.requests} requests"
         )
-        print(f"{'client':<18}{'CPU ms/request':>15}{'of it beside':>14}{'x bare':>22}{'requests/s':>12}{'x bare':>22}")
+        print(f"{'client':<18}{'CPU ms/request':>15}{'of it beside':>14}{'x bare':>24}{'requests/s':>12}{'x bare':>24}")
         for name, runs in figures.items():
             total, beside, rate = (statistics.median(figure) for figure in zip(*runs, strict=True))
             cost, speed = ratio(runs, bare_rounds, 0), ratio(runs, bare_rounds, 2)
-            print(f"{name:<18}{total:>15.2f}{beside:>14.2f}{cost:>22}{rate:>12.0f}{speed:>22}")
+            print(f"{name:<18}{total:>15.2f}{beside:>14.2f}{cost:>24}{rate:>12.0f}{speed:>24}")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ class AnswerKeys:
         self._begin()
 
     def _begin(self) -> None:
-        self._last: int | None = None
+        self._last = 0
+        self._behind = True
         self._newer: set[str] = set()
         self._index = sqlite3.connect(":memory:", isolation_level=None)
         self._index.execute("PRAGMA journal_mode = OFF")
@@ -34,6 +35,9 @@ class AnswerKeys:
     def came(self, keys: Iterable[str]) -> None:
         """Take note of answers that were written: they are indexed when one is looked up, or there are many."""
         self._newer.update(keys)
+        if len(self._newer) >= _LATER:
+            self._behind = True
+            self._newer.clear()
 
     def numbers(self, keys: Sequence[str]) -> list[int]:
         """Return the numbers of the answers to requests, of those that the ledger has.
@@ -41,8 +45,7 @@ class AnswerKeys:
         Raises:
             sqlite3.OperationalError: the ledger cannot be read.
         """
-        looked = self._last is not None and not self._others_write
-        if not (looked and len(self._newer) < _LATER and self._newer.isdisjoint(keys)):
+        if self._behind or not self._newer.isdisjoint(keys):
             self._catch_up()
         if not self._last:
             return []
@@ -51,9 +54,12 @@ class AnswerKeys:
 
     def _catch_up(self) -> None:
         (last,) = self._ledger.execute("SELECT coalesce(max(number), 0) FROM answers").fetchone()
-        if last == self._last:
-            self._newer.clear()
-            return
+        if last != self._last:
+            self._take_in(last)
+        self._behind = self._others_write
+        self._newer.clear()
+
+    def _take_in(self, last: int) -> None:
         newer, after = (" WHERE number > ?", (self._last,)) if self._last else ("", ())
         try:
             self._index.execute("BEGIN")
@@ -66,7 +72,6 @@ class AnswerKeys:
             self.forget()
             raise
         self._last = last
-        self._newer.clear()
 
     def forget(self) -> None:
         """Begin anew: answers were deleted, and their numbers may be given a second time."""

@@ -362,6 +362,7 @@ class Ledger:
                 "INSERT INTO meta VALUES ('counts', ?) ON CONFLICT DO UPDATE SET value = excluded.value",
                 (_json(self._counts),),
             )
+            self._keys.came(self._new_answers)
             self._db.execute("COMMIT")
         except BaseException as e:
             if self._db.in_transaction:
@@ -373,7 +374,6 @@ class Ledger:
             if isinstance(e, sqlite3.OperationalError):
                 raise self._unwritable(e) from None
             raise
-        self._keys.came(self._new_answers)
         self._new_answers.clear()
 
     def _write_verdicts(self) -> None:

@@ -116,13 +116,13 @@ class Connection:
             async with session.post(self._chat, data=data, allow_redirects=False) as response:
                 content = await _read(response)
         except asyncio.CancelledError:
-            if not deadline.missed or deadline.task.uncancel():
-                raise  # somebody else wants the task to end
+            if not deadline.alone:
+                raise
             raise from_exception(TimeoutError(), timeout, self._secrets) from None
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise from_exception(error, timeout, self._secrets) from None
         finally:
-            self._deadlines.met(deadline)
+            self._deadlines.over(deadline)
         if response.status != 200:
             raise from_response(response.status, response.headers, content, self._secrets)
         return read_completion(content, response.headers, self._secrets)

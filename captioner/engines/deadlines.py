@@ -1,6 +1,8 @@
-"""When requests count as lost: one timer for all of them, since a timer for each costs a tenth of what a request does."""
+"""When requests count as lost: one timer for all that are on their way, where aiohttp would make one for each."""
 
 import asyncio
+
+_AGAIN = 1.0
 
 
 class Deadline:
@@ -8,16 +10,22 @@ class Deadline:
 
     Attributes:
         at: by the event loop's clock.
-        task: whose wait it ends.
-        missed: the time is over, and the task was cancelled.
+        task: whose wait it ends, by cancelling it.
+        missed: the time is over.
     """
 
-    __slots__ = ("at", "missed", "task")
+    __slots__ = ("_before", "at", "missed", "task")
 
     def __init__(self, at: float, task: "asyncio.Task[object]") -> None:
         self.at = at
         self.task = task
         self.missed = False
+        self._before = task.cancelling()
+
+    @property
+    def alone(self) -> bool:
+        """Whether the deadline is missed, and nobody else wants the task to end as well."""
+        return self.missed and self.task.cancelling() == self._before + 1
 
 
 class Deadlines:
@@ -28,7 +36,7 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def within(self, seconds: float) -> Deadline:
-        """Cancel the task that calls this after so many seconds, unless the deadline is met by then."""
+        """Cancel the task that calls this after so many seconds, unless :meth:`over` comes first."""
         task = asyncio.current_task()
         assert task is not None
         deadline = Deadline(asyncio.get_running_loop().time() + seconds, task)
@@ -37,9 +45,11 @@ class Deadlines:
             self._ring_at(deadline.at)
         return deadline
 
-    def met(self, deadline: Deadline) -> None:
-        """Forget a deadline."""
+    def over(self, deadline: Deadline) -> None:
+        """The wait is over, whatever ended it: its task is its own again."""
         self._open.discard(deadline)
+        if deadline.missed:
+            deadline.task.uncancel()
 
     def close(self) -> None:
         """Forget all."""
@@ -56,9 +66,11 @@ class Deadlines:
     def _ring(self) -> None:
         self._timer = None
         now = asyncio.get_running_loop().time()
-        for deadline in [d for d in self._open if d.at <= now]:
-            self._open.remove(deadline)
-            deadline.missed = True
-            deadline.task.cancel()
+        for deadline in self._open:
+            if deadline.at <= now:
+                if deadline.missed:  # whatever the task waits for has swallowed it
+                    deadline.task.uncancel()
+                deadline.missed, deadline.at = True, now + _AGAIN
+                deadline.task.cancel()
         if self._open:
             self._ring_at(min(d.at for d in self._open))

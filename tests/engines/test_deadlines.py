@@ -1,6 +1,7 @@
 """Deadlines of many tasks, kept with one timer."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -16,12 +17,18 @@ async def waits(deadlines: Deadlines, seconds: float, needs: float) -> bool:
     try:
         await asyncio.sleep(needs)
     except asyncio.CancelledError:
-        if not deadline.missed or deadline.task.uncancel():
+        if not deadline.alone:
             raise
         return False
     finally:
-        deadlines.met(deadline)
+        deadlines.over(deadline)
     return True
+
+
+def cancelling() -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    return task.cancelling()
 
 
 def use(what: Callable[[Deadlines], Awaitable[Any]]) -> Any:
@@ -69,17 +76,54 @@ def test_an_earlier_deadline_that_is_set_later_comes_first() -> None:
     assert use(both)
 
 
-def test_who_is_ended_by_somebody_else_as_well_ends() -> None:
+@pytest.mark.parametrize("later", [-1.0, 0.0])
+def test_who_is_ended_by_somebody_else_as_well_ends(later: float) -> None:
     async def ended(deadlines: Deadlines) -> None:
         task = asyncio.create_task(waits(deadlines, 0.0, 600))
         await asyncio.sleep(0)
         loop = asyncio.get_running_loop()
-        # The timer is due now; whoever cancels does so in the same turn, before or after.
-        loop.call_at(loop.time(), task.cancel)
+        loop.call_at(loop.time() + later, task.cancel)  # in the same turn as the timer: before it, or after
         with pytest.raises(asyncio.CancelledError):
             await task
 
     use(ended)
+
+
+async def swallowing(seconds: float) -> None:
+    """Wait as libraries do that end tasks of their own: a cancellation that comes meanwhile is taken for theirs."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(600)
+    await asyncio.sleep(seconds)
+
+
+def test_a_task_whose_library_swallows_the_end_is_ended_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("captioner.engines.deadlines._AGAIN", 0.01)
+
+    async def ended(deadlines: Deadlines) -> tuple[bool, int]:
+        deadline = deadlines.within(0.01)
+        try:
+            await swallowing(600)
+        except asyncio.CancelledError:
+            alone = deadline.alone
+        finally:
+            deadlines.over(deadline)
+        return alone, cancelling()
+
+    assert use(ended) == (True, 0)
+
+
+def test_a_deadline_that_was_missed_in_vain_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("captioner.engines.deadlines._AGAIN", 600.0)
+
+    async def in_vain(deadlines: Deadlines) -> tuple[int, bool]:
+        deadline = deadlines.within(0.0)
+        try:
+            await swallowing(0.0)
+        finally:
+            deadlines.over(deadline)
+        return cancelling(), await waits(deadlines, 0.01, 600)
+
+    assert use(in_vain) == (0, False)
 
 
 def test_closing_forgets_all() -> None:
