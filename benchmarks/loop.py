@@ -2,8 +2,8 @@
 
 Distinct triplets go through the loop to one stub server (a process of its own), over a ledger on disk; a bare aiohttp loop
 sends the same bodies at the same concurrency and parses the JSON, as one would write it first: with the standard library's
-JSON and aiohttp's own timeout. Each round has all clients, one after the other, and a
-ratio is the median over the rounds, with the least and the greatest: a machine that is not alone is now slower, now faster.
+JSON and aiohttp's own timeout. Each round has all clients, none always after the same. A ratio is the median over the rounds,
+with the least and the greatest: a machine that is not alone is now slower, now faster.
 
 - *engine*: captioner's engine alone, on requests that are made already.
 - *loop, unchecked*: the whole loop with a check that passes everything: what the client and its ledger cost.
@@ -127,10 +127,8 @@ def measure(latency: float, count: int, concurrency: int, rounds: int) -> dict[s
         for client in clients.values():  # imports and first connections do not count
             asyncio.run(client(concurrency))  # type: ignore[arg-type]
         for turn in range(rounds):
-            order = list(clients.items())
-            for name, client in (
-                order[turn % len(order) :] + order[: turn % len(order)]
-            ):  # none always comes after the same
+            order, first = list(clients.items()), turn % len(clients)
+            for name, client in order[first:] + order[:first]:
                 wall, (mine, others) = time.perf_counter(), cpu()
                 asyncio.run(client(count))  # type: ignore[arg-type]
                 wall, (mine_now, others_now) = time.perf_counter() - wall, cpu()
