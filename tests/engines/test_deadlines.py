@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+from asyncio import sleep
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,11 +12,11 @@ import pytest
 from captioner.engines.deadlines import Deadlines
 
 
-async def waits(deadlines: Deadlines, seconds: float, needs: float) -> bool:
-    """Return whether a task that needs some time has it."""
+async def waits(deadlines: Deadlines, seconds: float, what: Awaitable[None]) -> bool:
+    """Return whether what a task waits for has come in time."""
     deadline = deadlines.within(seconds)
     try:
-        await asyncio.sleep(needs)
+        await what
     except asyncio.CancelledError:
         if not deadline.alone:
             raise
@@ -44,7 +45,7 @@ def use(what: Callable[[Deadlines], Awaitable[Any]]) -> Any:
 
 def test_a_task_that_takes_too_long_is_ended_and_goes_on_to_other_things() -> None:
     async def twice(deadlines: Deadlines) -> list[bool]:
-        return [await waits(deadlines, 0.01, 600), await waits(deadlines, 600, 0.01)]
+        return [await waits(deadlines, 0.01, sleep(600)), await waits(deadlines, 600, sleep(0.01))]
 
     assert use(twice) == [False, True]
 
@@ -52,8 +53,8 @@ def test_a_task_that_takes_too_long_is_ended_and_goes_on_to_other_things() -> No
 @pytest.mark.parametrize("seed", range(3))
 def test_deadlines_in_any_order_are_kept_by_each_task_alone(seed: int) -> None:
     async def together(deadlines: Deadlines) -> list[bool]:
-        too_late = [waits(deadlines, 0.05 * (i % 7), 600) for i in range(100)]
-        in_time = [waits(deadlines, 600 + i, 0.01 * (i % 5)) for i in range(100)]
+        too_late = [waits(deadlines, 0.05 * (i % 7), sleep(600)) for i in range(100)]
+        in_time = [waits(deadlines, 600 + i, sleep(0.01 * (i % 5))) for i in range(100)]
         order = list(range(200))
         random.Random(seed).shuffle(order)
         results = await asyncio.gather(*((too_late + in_time)[i] for i in order))
@@ -63,24 +64,23 @@ def test_deadlines_in_any_order_are_kept_by_each_task_alone(seed: int) -> None:
 
 
 def test_an_earlier_deadline_that_is_set_later_comes_first() -> None:
-    async def both(deadlines: Deadlines) -> bool:
-        patient = asyncio.create_task(waits(deadlines, 600, 600))
-        await asyncio.sleep(0)
-        assert await waits(deadlines, 0.01, 600) is False
+    async def both(deadlines: Deadlines) -> None:
+        patient = asyncio.create_task(waits(deadlines, 600, sleep(600)))
+        await sleep(0)
+        assert await waits(deadlines, 0.01, sleep(600)) is False
         assert not patient.done()
         patient.cancel()
         with pytest.raises(asyncio.CancelledError):
             await patient
-        return True
 
-    assert use(both)
+    use(both)
 
 
 @pytest.mark.parametrize("later", [-1.0, 0.0])
 def test_who_is_ended_by_somebody_else_as_well_ends(later: float) -> None:
     async def ended(deadlines: Deadlines) -> None:
-        task = asyncio.create_task(waits(deadlines, 0.0, 600))
-        await asyncio.sleep(0)
+        task = asyncio.create_task(waits(deadlines, 0.0, sleep(600)))
+        await sleep(0)
         loop = asyncio.get_running_loop()
         loop.call_at(loop.time() + later, task.cancel)  # in the same turn as the timer: before it, or after
         with pytest.raises(asyncio.CancelledError):
@@ -92,45 +92,34 @@ def test_who_is_ended_by_somebody_else_as_well_ends(later: float) -> None:
 async def swallowing(seconds: float) -> None:
     """Wait as libraries do that end tasks of their own: a cancellation that comes meanwhile is taken for theirs."""
     with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.sleep(600)
-    await asyncio.sleep(seconds)
+        await sleep(600)
+    await sleep(seconds)
 
 
 def test_a_task_whose_library_swallows_the_end_is_ended_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("captioner.engines.deadlines._AGAIN", 0.01)
 
     async def ended(deadlines: Deadlines) -> tuple[bool, int]:
-        deadline = deadlines.within(0.01)
-        try:
-            await swallowing(600)
-        except asyncio.CancelledError:
-            alone = deadline.alone
-        finally:
-            deadlines.over(deadline)
-        return alone, cancelling()
+        return await waits(deadlines, 0.01, swallowing(600)), cancelling()
 
-    assert use(ended) == (True, 0)
+    assert use(ended) == (False, 0)
 
 
 def test_a_deadline_that_was_missed_in_vain_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("captioner.engines.deadlines._AGAIN", 600.0)
 
-    async def in_vain(deadlines: Deadlines) -> tuple[int, bool]:
-        deadline = deadlines.within(0.0)
-        try:
-            await swallowing(0.0)
-        finally:
-            deadlines.over(deadline)
-        return cancelling(), await waits(deadlines, 0.01, 600)
+    async def in_vain(deadlines: Deadlines) -> tuple[bool, int, bool]:
+        first = await waits(deadlines, 0.0, swallowing(0.0))
+        return first, cancelling(), await waits(deadlines, 0.01, sleep(600))
 
-    assert use(in_vain) == (0, False)
+    assert use(in_vain) == (True, 0, False)
 
 
 def test_closing_forgets_all() -> None:
     async def closed(deadlines: Deadlines) -> bool:
         deadline = deadlines.within(0.0)
         deadlines.close()
-        await asyncio.sleep(0.01)
+        await sleep(0.01)
         return deadline.missed
 
     assert use(closed) is False
